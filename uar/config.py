@@ -277,7 +277,7 @@ def _forge_app_id(text: str) -> str:
 def _timezone(text: str) -> str:
     try:
         ZoneInfo(text)
-    except (ValueError, OSError):
+    except (ValueError, OSError, KeyError):
         raise ConfigError(f"{PREFIX}TIMEZONE: {text!r} is not a timezone such as Europe/Berlin.") from None
     return text
 
