@@ -1,0 +1,164 @@
+"""The Forge Invocation Token: a JWT that says which app and which site a delivery is for.
+
+Claims and life: developer.atlassian.com/platform/forge/remote/essentials. Only RS256 by a key of Atlassian's set is a proof. Every Forge
+app's token is signed by the same keys, so the audience must be the configured app; nothing in the token may choose it. The token
+does not sign the body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import RSAAlgorithm
+
+from uar.capture.delivery import Refused, sole_header
+from uar.config import Settings
+
+ISSUER = "forge/invocation-token"
+MAX_TOKEN = 8 * 1024
+MAX_KEY_ID = 256
+LEEWAY_S = 30
+MAX_LIFE_S = 15 * 60
+COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+# Key ids may have slashes, but nothing that reads as a path upwards, an address or a statement.
+KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+~-]*(/[A-Za-z0-9][A-Za-z0-9._:=+~-]*)*")
+CLOUD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+API_BASE_URL = re.compile(r"https://[^/]+/ex/confluence/([^/]+)/?")
+RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a token must be for: one app, and if given, only these sites and deployments of it."""
+
+    app_id: str
+    cloud_ids: frozenset[str] = frozenset()
+    environments: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Trust:
+        """The trust that the settings ask for."""
+        return cls(settings.forge_app_id, settings.forge_cloud_ids, settings.forge_environments)
+
+
+def bearer_token(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The token of the only Authorization header; raises `Refused`."""
+    value = sole_header(headers, b"authorization")
+    scheme, _, token = value.partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token:
+        raise Refused("no bearer token")
+    if len(token) > MAX_TOKEN:
+        raise Refused("token too long")
+    return token
+
+
+def key_id(token: bytes) -> str:
+    """Which key the token says it is signed with; raises `Refused` if its form or header is not acceptable."""
+    header = _object(_parts(token)[0])
+    if header.get("alg") != "RS256":
+        raise Refused("not signed with RS256")
+    if "crit" in header or "b64" in header:
+        raise Refused("header asks for extensions")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or len(kid) > MAX_KEY_ID or not KEY_ID.fullmatch(kid):
+        raise Refused("no usable key id")
+    return kid
+
+
+def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) -> tuple[str, float]:
+    """The cloud id of the site the token is for and when the token ends (epoch seconds); raises `Refused`."""
+    head, body, signature = _parts(token)
+    if not RS256.verify(head + b"." + body, key, _decoded(signature)):
+        raise Refused("wrong signature")
+    claims = _object(body)
+    expires_at = verify_times(claims, now_s)
+    if claims.get("iss") != ISSUER:
+        raise Refused("wrong issuer")
+    if claims.get("aud") not in (trust.app_id, [trust.app_id]):
+        raise Refused("for another app")
+    app = _inner(claims, "app")
+    if app.get("id", trust.app_id) != trust.app_id:
+        raise Refused("for another app")
+    if trust.environments and str(_inner(app, "environment").get("type")).lower() not in trust.environments:
+        raise Refused("another deployment of the app")
+    site = cloud_id(claims, app)
+    if trust.cloud_ids and site not in trust.cloud_ids:
+        raise Refused("another site")
+    return site, expires_at
+
+
+def verify_times(claims: Mapping[str, Any], now_s: float) -> float:
+    """Checks `exp`, `nbf` and `iat` with leeway and bounds the token's life; returns `exp`; raises `Refused`."""
+    expires_at = _seconds(claims, "exp")
+    if expires_at is None or expires_at + LEEWAY_S <= now_s:
+        raise Refused("expired or without expiry")
+    not_before = [seconds for name in ("iat", "nbf") if (seconds := _seconds(claims, name)) is not None]
+    if any(seconds - LEEWAY_S > now_s for seconds in not_before):
+        raise Refused("not valid yet")
+    if expires_at - min([now_s + LEEWAY_S, *not_before]) > MAX_LIFE_S:
+        raise Refused("valid for too long")
+    return expires_at
+
+
+def cloud_id(claims: Mapping[str, Any], app: Mapping[str, Any]) -> str:
+    """The site: of the installation first, since calls from the back end have no context; raises `Refused` if there is none."""
+    contexts = _inner(app, "installation").get("contexts")
+    known = [context for context in contexts if isinstance(context, dict)] if isinstance(contexts, list) else []
+    known.sort(key=lambda context: context.get("name") != "confluence")
+    named = [context.get("cloudId") for context in known] + [_inner(claims, "context").get("cloudId")]
+    url = API_BASE_URL.fullmatch(str(app.get("apiBaseUrl")))
+    named.append(url and url[1])
+    for found in named:
+        if isinstance(found, str) and CLOUD_ID.fullmatch(found):
+            return found
+    raise Refused("names no site")
+
+
+def _parts(token: bytes) -> tuple[bytes, bytes, bytes]:
+    match = COMPACT.fullmatch(token)
+    if match is None:
+        raise Refused("not a token")
+    return match[1], match[2], match[3]
+
+
+def _decoded(part: bytes) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except (ValueError, binascii.Error):
+        raise Refused("not a token") from None
+
+
+def _object(part: bytes) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(_decoded(part))
+    except orjson.JSONDecodeError:
+        raise Refused("not a token") from None
+    if not isinstance(decoded, dict):
+        raise Refused("not a token")
+    return decoded
+
+
+def _inner(claims: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = claims.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Refused(f"claim {name} is not an object")
+    return value
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise Refused(f"claim {name} is no time")
+    return value

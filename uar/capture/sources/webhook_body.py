@@ -1,0 +1,50 @@
+"""What a webhook's body is about: Data Center and the Cloud webhooks name their objects alike (`page`, `comment`, `attachedTo` …)."""
+
+from __future__ import annotations
+
+from uar.capture.delivery import Unreadable
+from uar.capture.payload import MAX_TITLE, Payload, Subject, id_at, object_at, text_at
+
+CONTENT_OBJECTS = ("page", "blog", "comment", "content")
+# Events about one of these are worth nothing without its id; a label, user or group event may well have no content.
+NEEDS_CONTENT = ("page", "blogpost", "comment", "content")
+
+
+def subjects(payload: Payload, kind: str) -> list[tuple[str | None, Subject]]:
+    """What the event is about, one entry per object, each with what tells it from the others of the delivery."""
+    if kind == "attachment":
+        return attachment_subjects(payload)
+    return [(None, content_subject(payload, kind))]
+
+
+def attachment_subjects(payload: Payload) -> list[tuple[str | None, Subject]]:
+    """One entry per file; the space is that of the page they hang on."""
+    files = payload.get("attachments")
+    if not isinstance(files, list) or not files:
+        raise Unreadable("`attachments` is not a list of files.")
+    page = object_at(payload, "attachedTo") or {}
+    found: list[tuple[str | None, Subject]] = []
+    for file in files:
+        file_id = id_at(file) if isinstance(file, dict) else None
+        if file_id is None:
+            raise Unreadable("An attachment has no id.")
+        title = text_at(file, "fileName", MAX_TITLE) or text_at(file, "title", MAX_TITLE)
+        found.append((file_id, Subject(file_id, title, text_at(page, "spaceKey") or text_at(payload, "spaceKey"))))
+    return found
+
+
+def content_subject(payload: Payload, kind: str) -> Subject:
+    """The page, blog post, comment, labeled object or space that the event is about."""
+    space = object_at(payload, "space")
+    if space is not None:
+        return Subject(None, None, text_at(space, "key"), text_at(space, "title") or text_at(space, "name"))
+    content = next((found for name in CONTENT_OBJECTS if (found := object_at(payload, name)) is not None), None)
+    if content is None and kind not in NEEDS_CONTENT:
+        content = object_at(payload, "labeled")
+    if content is None:
+        content = {}
+    content_id = id_at(content)
+    if content_id is None and kind in NEEDS_CONTENT:
+        raise Unreadable(f"The {kind} has no id.")
+    key = text_at(content, "spaceKey") or text_at(payload, "spaceKey")
+    return Subject(content_id, text_at(content, "title", MAX_TITLE), key)
