@@ -85,13 +85,17 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The activities of UTC week `number` (week 0 begins at the epoch), sorted by person code, slot and space code."""
+    """The activities of UTC week `number` (week 0 begins at the epoch), sorted by person code, slot and space code.
+
+    `totals` are the events per slot, whoever acted and wherever: int64 of length `SLOTS`.
+    """
 
     number: int
     person: Int32
     slot: NDArray[np.uint16]
     space: NDArray[Any]
     count: NDArray[Any]
+    totals: Int64
 
     def __len__(self) -> int:
         return len(self.person)
@@ -100,11 +104,6 @@ class Block:
     def first_quarter(self) -> int:
         """The quarter at which this week begins."""
         return self.number * QUARTERS_PER_BLOCK
-
-    @cached_property
-    def totals(self) -> Int64:
-        """Events per slot, whoever acted and wherever."""
-        return slot_totals(self.slot, self.count)
 
     def keys(self) -> UInt64:
         """The sort key of every activity, ascending: a row with count 3 stands three times."""
@@ -119,7 +118,8 @@ class Block:
         space = keys & np.uint64(MOST_SPACES - 1)
         slot = (keys >> np.uint64(SPACE_BITS)) & np.uint64((1 << SLOT_BITS) - 1)
         person = keys >> np.uint64(SPACE_BITS + SLOT_BITS)
-        return Block(number, person.astype(np.int32), slot.astype(np.uint16), _smallest(space), _smallest(count))
+        slot = slot.astype(np.uint16)
+        return Block(number, person.astype(np.int32), slot, _smallest(space), _smallest(count), slot_totals(slot, count))
 
     def grown(self, keys: UInt64) -> Block:
         """This block with the activities of these sorted keys."""
