@@ -1,0 +1,218 @@
+"""The live mirror of one site: what the dashboard and the command line ask, kept up with the store.
+
+    refresh: generation changed? ─ yes ─▶ read everything again
+                 │ no
+                 ▼
+             rows newer than the last one ─▶ grow the mirror ─▶ Snapshot (immutable, shared by all viewers)
+
+One refresh runs at a time; whoever asks meanwhile gets the snapshot that stands. A cache on disk makes restarts fast.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock, Thread
+
+import numpy as np
+import pandas as pd
+
+from uar.activity import ActorKind
+from uar.mirror_cache import State, load_cache, save_cache
+from uar.report.mirror import QUARTER_MS, TYPES, Mirror
+from uar.store.database import Connection, Engine, read_transaction
+from uar.store.reads import ActivityRows, activity_columns, generation, people, recording_start, spaces
+
+TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed
+CACHE_FROM = 100_000  # activities; fewer are read in no time
+CACHE_GROWTH = 0.05  # the cache is written again once the mirror has grown by this share
+SLOW_READ_S = 0.05
+REST = 20  # people are read again only after so many times as long as reading them took, if that is slow
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One site at one instant. `people` and `spaces` are the store's tables; `app_ids` the people who are apps.
+
+    Instants in epoch milliseconds: `data_at` when this was read, `last_received_at` when the newest activity arrived, `recorded_from_ms`
+    when recording began (the earlier of the first worker's start and the first activity); None if nothing was ever recorded.
+    """
+
+    mirror: Mirror
+    people: pd.DataFrame
+    spaces: pd.DataFrame
+    app_ids: frozenset[int]
+    generation: int
+    data_at: int
+    last_received_at: int | None
+    recorded_from_ms: int | None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    mirror: Mirror
+    state: State
+
+
+class LiveMirror:
+    """Keeps one site's mirror up to date; for any number of threads.
+
+    `since` (epoch milliseconds) leaves out what happened before it, to the quarter of an hour. `cache_dir` may be None: no cache.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        site_id: int,
+        since: int,
+        cache_dir: Path | None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        cache_from: int = CACHE_FROM,
+    ) -> None:
+        self._engine, self._site_id, self._now, self._cache_from = engine, site_id, now, cache_from
+        self._since = since // QUARTER_MS * QUARTER_MS
+        self._path = None if cache_dir is None else cache_dir / f"mirror-{site_id}.cache"
+        self._refreshing = Lock()
+        self._snapshot: Snapshot | None = None
+        self._loaded: _Loaded | None = None
+        self._saved_activities = 0
+        self._saving: Thread | None = None
+        self._people_read = (0.0, 0.0)  # when (monotonic clock), and how long it took
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last snapshot, without asking the store; None before the first refresh."""
+        return self._snapshot
+
+    def refresh(self, since: int | None = None) -> Snapshot:
+        """A snapshot with everything that is in the store now, or the last one if a refresh is under way in another thread.
+
+        A later `since` than before prunes, an earlier one reads again. Raises `StoreUnavailable` or `StoreError`.
+        """
+        standing = self._snapshot
+        if not self._refreshing.acquire(blocking=standing is None):
+            return standing or self.refresh(since)
+        try:
+            if since is not None:
+                self._since = since // QUARTER_MS * QUARTER_MS
+            self._snapshot = self._read()
+            return self._snapshot
+        finally:
+            self._refreshing.release()
+
+    def close(self) -> None:
+        """Wait until a cache that is being written is whole."""
+        if self._saving is not None:
+            self._saving.join()
+
+    def _read(self) -> Snapshot:
+        with read_transaction(self._engine) as connection:
+            current = generation(connection)
+            loaded = self._usable(connection, current)
+            loaded = self._grown(connection, loaded) if loaded else self._from_store(connection, current)
+            snapshot = self._describe(connection, loaded)
+            self._keep(connection, loaded)
+        self._loaded = loaded
+        return snapshot
+
+    def _usable(self, connection: Connection, current: int) -> _Loaded | None:
+        """What is in memory or else in the cache, if it can be grown to what the store holds now."""
+        loaded = self._loaded or self._from_cache(connection)
+        if loaded is None or loaded.state.generation != current or loaded.state.since > self._since:
+            return None
+        if loaded.state.since < self._since:
+            mirror = loaded.mirror.since(self._since // QUARTER_MS)
+            return _Loaded(mirror, replace(loaded.state, since=self._since))
+        return loaded
+
+    def _grown(self, connection: Connection, loaded: _Loaded) -> _Loaded:
+        rows = activity_columns(connection, self._site_id, loaded.state.last_id, self._since)
+        if not len(rows.person):
+            return loaded
+        return _Loaded(_with(loaded.mirror, rows), replace(loaded.state, last_id=rows.last_id, last_received_at=rows.last_received_at))
+
+    def _from_store(self, connection: Connection, current: int) -> _Loaded:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)  # it belongs to rows that were erased, or to another store
+        rows = activity_columns(connection, self._site_id, 0, self._since)
+        state = State(_store_name(self._engine), self._site_id, current, self._since, rows.last_id, rows.last_received_at)
+        return _Loaded(_with(Mirror.empty(), rows), state)
+
+    def _from_cache(self, connection: Connection) -> _Loaded | None:
+        found = None if self._path is None else load_cache(self._path)
+        if found is None:
+            return None
+        state, mirror = found
+        is_ours = (state.store, state.site_id) == (_store_name(self._engine), self._site_id)
+        if not is_ours or state != self._with_tail(connection, state, state.tail_rows):
+            return None
+        self._saved_activities = mirror.activities
+        return _Loaded(mirror, state)
+
+    def _with_tail(self, connection: Connection, state: State, most: int | None = None) -> State:
+        """The state with number and checksum of the rows that have the last ids: another store, or a restored one, has other rows."""
+        rows = activity_columns(connection, self._site_id, max(0, state.last_id - TAIL_IDS), state.since)
+        checksum = 0
+        for column in (rows.person, rows.quarter, rows.type, rows.space):
+            checksum = zlib.crc32(column[:most].tobytes(), checksum)
+        return replace(state, tail_rows=len(rows.person[:most]), tail=checksum)
+
+    def _describe(self, connection: Connection, loaded: _Loaded) -> Snapshot:
+        everybody = self._people(connection, loaded.mirror)
+        return Snapshot(
+            mirror=loaded.mirror,
+            people=everybody,
+            spaces=spaces(connection, self._site_id),
+            app_ids=frozenset(everybody.loc[everybody["kind"] == ActorKind.APP.value, "id"].tolist()),
+            generation=loaded.state.generation,
+            data_at=self._now(),
+            last_received_at=loaded.state.last_received_at,
+            recorded_from_ms=self._recorded_from(connection, loaded.mirror),
+        )
+
+    def _people(self, connection: Connection, mirror: Mirror) -> pd.DataFrame:
+        """The table of people; if it is large enough to be slow, not on every refresh, unless somebody new acted."""
+        read_at, took = self._people_read
+        if self._snapshot is not None and took > SLOW_READ_S and time.monotonic() - read_at < REST * took:
+            known = self._snapshot
+            if known.generation == generation(connection) and len(known.mirror.people) == len(mirror.people):
+                return known.people
+        start = time.monotonic()
+        everybody = people(connection, self._site_id)
+        self._people_read = (time.monotonic(), time.monotonic() - start)
+        return everybody
+
+    def _recorded_from(self, connection: Connection, mirror: Mirror) -> int | None:
+        starts = [start for start in (recording_start(connection), _first_activity(mirror)) if start is not None]
+        return max(min(starts), self._since) if starts else None
+
+    def _keep(self, connection: Connection, loaded: _Loaded) -> None:
+        """Write the cache beside everything else, if it is worth it and none is being written."""
+        activities = loaded.mirror.activities
+        has_grown = abs(activities - self._saved_activities) > CACHE_GROWTH * self._saved_activities
+        is_saving = self._saving is not None and self._saving.is_alive()
+        if self._path is None or activities < self._cache_from or not has_grown or is_saving:
+            return
+        self._saved_activities = activities
+        state = self._with_tail(connection, loaded.state)
+        self._saving = Thread(target=save_cache, args=(self._path, state, loaded.mirror), name="mirror-cache")
+        self._saving.start()
+
+
+def _with(mirror: Mirror, rows: ActivityRows) -> Mirror:
+    return mirror.grown(rows.person, rows.quarter, rows.type, rows.space)
+
+
+def _first_activity(mirror: Mirror) -> int | None:
+    """The start of the first quarter with an activity, epoch milliseconds."""
+    block = next(iter(mirror.blocks.values()), None)
+    if block is None:
+        return None
+    return int(block.first_quarter + np.flatnonzero(block.totals)[0] // TYPES) * QUARTER_MS
+
+
+def _store_name(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
