@@ -25,7 +25,9 @@ lint: $(VENV)/.development
 types: $(VENV)/.development
 	$(PYTHON) -m mypy
 
-pytest: $(VENV)/.development $(VENV)/.chromium
+pytest: $(VENV)/.development
+	@scripts/find_chromium.sh $(VENV)
+	@scripts/find_operation_tools.sh
 	$(PYTHON) -m pytest
 
 format: $(VENV)/.development ## Put the source into the one format.
@@ -47,8 +49,4 @@ $(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/.environment
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@scripts/install.sh $(VENV) requirements-dev.txt
-	@touch $@
-
-$(VENV)/.chromium: | $(VENV)/.development
-	@scripts/find_chromium.sh $(VENV)
 	@touch $@
