@@ -1,0 +1,178 @@
+"""The calendar card: heatmap or table, the switch for what color means, legend, and one sentence about it.
+
+The picked day lives in the address (`day`), so that Back lifts it. A click on the heatmap or a row of the table picks a day, a second
+one lifts it.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from uar.activity import ActivityType
+from uar.report.levels import Levels, levels
+from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units
+from uar.ui.filters import BOUND, Filters
+from uar.ui.settle import nearest_flag, nearest_option, settle
+from uar.ui.theme import Palette
+from uar.ui.words import counted, long_date, short_date
+
+MEASURES = ("Events", "People")
+FULL_WIDTH_FROM_WEEKS = 40  # shorter ranges keep their cells at `CELL_PX` instead of blowing them up
+CELL_PX = 22
+BIG_UP_TO_WEEKS = 14
+BIG_CELL_PX = 30
+SCROLLED_PX = 820
+
+
+def show_calendar(days: pd.DataFrame, filters: Filters, recorded_from: date | None, colors: Palette) -> None:
+    """Draw the card; `days` as from `uar.report.days.calendar` for the whole period."""
+    with st.container(border=True):
+        measure, is_table = _head()
+        of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), measure].to_numpy())
+        weeks, rows = figure_units(days, filters.week_start)
+        is_short = weeks < FULL_WIDTH_FROM_WEEKS and not is_table
+        body = st.container(horizontal=is_short, gap="medium", vertical_alignment="center")
+        look = CalendarLook(measure, of_color.starts, filters.today, recorded_from, filters.day, filters.week_start)
+        with body:
+            if is_table:
+                _table(days, filters)
+            else:
+                _heatmap(calendar_figure(days, look, colors), weeks, rows)
+            _words(summary(days, measure, filters.today), _legend(of_color, measure, colors), is_short)
+
+
+def _head() -> tuple[str, bool]:
+    settle("color", lambda texts: nearest_option(texts[0], MEASURES))
+    settle("table", nearest_flag)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.header("Activity calendar", width="content", anchor=False)
+        with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content"):
+            is_table = st.toggle("Show as table", key="table", bind=BOUND)
+            chosen = st.segmented_control(
+                "Color shows", MEASURES, default="Events", required=True, key="color", bind=BOUND, label_visibility="collapsed"
+            )
+    return chosen.lower(), is_table
+
+
+def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
+    is_full = weeks >= FULL_WIDTH_FROM_WEEKS
+    cell = BIG_CELL_PX if weeks <= BIG_UP_TO_WEEKS else CELL_PX
+    st.html(_shape_rule(weeks, rows))
+    box = st.grid(1, min_column_width=SCROLLED_PX, wrap=False, key="calendar_scroll") if is_full else st.container(width="content")
+    box.plotly_chart(
+        figure,
+        theme=None,
+        width="stretch" if is_full else weeks * cell + CELL_MARGIN_PX,
+        height="stretch" if is_full else rows * cell + 2,
+        key="calendar" if is_full else "calendar_short",
+        on_select=_clicked,
+        selection_mode="points",
+        config=NO_BAR,
+        alt="Calendar of activity per day. “Show as table” above has the same numbers as text.",
+    )
+
+
+def _words(sentence: str, legend: str, is_beside: bool) -> None:
+    """The sentence and the legend: in one row below the calendar, or one under the other beside a short one."""
+    with st.container(horizontal=not is_beside, horizontal_alignment="left" if is_beside else "distribute", vertical_alignment="center"):
+        st.caption(sentence, width="stretch" if is_beside else "content")
+        st.html(legend, width="stretch" if is_beside else "content")
+
+
+def _shape_rule(weeks: int, rows: int) -> str:
+    """The page's own style sheet: square cells at every width, and on a narrow screen the scrolling starts at today."""
+    return (
+        "<style>.st-key-calendar_scroll{direction:rtl;padding-top:0}.st-key-calendar_scroll>*{direction:ltr}"
+        f".st-key-calendar{{aspect-ratio:{weeks + 1.6:.1f}/{rows}}}</style>"
+    )
+
+
+def _clicked() -> None:
+    key = "calendar" if "calendar" in st.session_state else "calendar_short"
+    points = st.session_state[key].selection.points
+    pick(points[0]["customdata"] if points else None)
+
+
+def pick(day: object) -> None:
+    """Pick this ISO date, or lift it if it is the picked one or None."""
+    if day is None or st.query_params.get("day") == str(day):
+        st.query_params.pop("day", None)
+    else:
+        st.query_params["day"] = str(day)
+
+
+def _table(days: pd.DataFrame, filters: Filters) -> None:
+    shown = day_table(days, filters.today)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=320,
+        key="day_table",
+        on_select=lambda: _row_chosen(shown),
+        selection_mode="single-row",
+        column_config={"Date": st.column_config.DateColumn(format="YYYY-MM-DD", pinned=True)}
+        | {column: st.column_config.NumberColumn(format="localized") for column in shown.columns[2:]},
+        alt="Events and people per day, newest first",
+    )
+
+
+def _row_chosen(shown: pd.DataFrame) -> None:
+    rows = st.session_state["day_table"].selection.rows
+    pick(shown["Date"].iloc[rows[0]].isoformat() if rows else None)
+
+
+def day_table(days: pd.DataFrame, today: date) -> pd.DataFrame:
+    """The days up to today, newest first. Columns: Date (date), Weekday (str), Events, People, then the ten types (int64)."""
+    past = days[days["day"] <= pd.Timestamp(today)].iloc[::-1]
+    columns = {"Date": past["day"].dt.date, "Weekday": past["day"].dt.day_name(), "Events": past["events"], "People": past["people"]}
+    return pd.DataFrame(columns | {kind.label: past[kind.key] for kind in ActivityType}).reset_index(drop=True)
+
+
+def summary(days: pd.DataFrame, measure: str, today: date) -> str:
+    """`Busiest day: Wednesday, 15 April 2026, 4,100 events. Quietest working week: from 21 Dec 2025, 310 events.`
+
+    Weeks are whole ones, Monday to Friday, before today; without two of them there is no quietest.
+    """
+    past = days[days["day"] <= pd.Timestamp(today)]
+    if past.empty or not past[measure].max():
+        return "No activity in this period."
+    busiest = past.iloc[int(past[measure].to_numpy().argmax())]
+    noun = ("event", "events") if measure == "events" else ("person", "people")
+    sentence = f"Busiest day: {long_date(busiest['day'].date())}, {counted(int(busiest[measure]), *noun)}."
+    return sentence + _quietest_week(past[past["day"] < pd.Timestamp(today)], measure, noun)
+
+
+def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> str:
+    working = past[past["day"].dt.dayofweek < 5]
+    begun = working["day"].to_numpy().astype("datetime64[D]")
+    mondays = begun - working["day"].dt.dayofweek.to_numpy().astype("timedelta64[D]")
+    weeks = working.groupby(mondays)[measure].agg(["sum", "size"])
+    since = past.loc[past["events"] > 0, "day"].min()
+    whole = weeks[(weeks["size"] == 5) & (weeks.index >= since)]["sum"]
+    if len(whole) < 2:
+        return ""
+    if measure == "people":  # people of different days cannot be added
+        return f" Quietest working week: from {short_date(whole.idxmin().date())}, {whole.min() / 5:,.0f} people a day."
+    return f" Quietest working week: from {short_date(whole.idxmin().date())}, {counted(int(whole.min()), *noun)}."
+
+
+def _legend(of_color: Levels, measure: str, colors: Palette) -> str:
+    """Five swatches with the numbers each stands for."""
+    entries = [f"{escape(measure.capitalize())} a day"]
+    for color, numbers in zip(colors.levels, of_color.ranges, strict=True):
+        if numbers:
+            swatch = f"display:inline-block;width:12px;height:12px;border-radius:2px;background:{color};border:1px solid {colors.outline}"
+            entries.append(f'<span style="{swatch}"></span>&nbsp;{_range_text(*numbers)}')
+    items = "".join(f'<span style="white-space:nowrap;display:inline-flex;align-items:center;gap:2px">{entry}</span>' for entry in entries)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px;font-size:0.8rem;color:{colors.muted}">{items}</div>'
+
+
+def _range_text(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low:,} +"
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"

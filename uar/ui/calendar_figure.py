@@ -1,0 +1,187 @@
+"""The calendar heatmap as a figure: whole weeks, one strip of seven rows per year where the range is longer than 54 weeks.
+
+    days (DataFrame) -> cells (strip, week, weekday) -> heatmap for the colors + one invisible marker per day for hover and click
+
+The heatmap scales with the width of the page but never reports a click; the markers do. The ring of the picked day, the dotted frame
+of today and the hatching of days without recording are drawn on top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from uar.activity import ActivityType
+from uar.ui.theme import FONT, Palette
+from uar.ui.words import MONTHS, WEEKDAYS, counted, long_date
+
+ROWS = 7
+STRIP = 9  # seven days, a line for the months, a gap
+MOST_WEEKS = 54
+LABEL_PX = 34
+CELL_MARGIN_PX = LABEL_PX + 2
+NO_BAR = {"displayModeBar": False, "doubleClick": False}
+
+
+@dataclass(frozen=True)
+class CalendarLook:
+    """What the calendar shows besides the days' numbers.
+
+    `measure` is the column that gives the color, `starts` the lowest value of the levels 1 to 4. Days before `recorded_from`
+    are hatched; `picked` has a ring; week days begin with `week_start` (0 = Monday).
+    """
+
+    measure: str
+    starts: tuple[int, int, int, int]
+    today: date
+    recorded_from: date | None
+    picked: date | None
+    week_start: int
+
+
+def cells(days: pd.DataFrame, week_start: int) -> pd.DataFrame:
+    """The place of each day. Columns added: strip int64 (0 on top), week int64 (column), row int64 (0 = first day of the week).
+
+    One strip for up to 54 weeks; else one per calendar year, the newest on top.
+    """
+    day = days["day"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    start = day - (day + 3 - week_start) % ROWS  # 1970-01-01 was a Thursday
+    placed = days.assign(row=(day + 3 - week_start) % ROWS)
+    if not len(day) or (start[-1] - start[0]) // ROWS < MOST_WEEKS:
+        return placed.assign(strip=0, week=(start - start[:1].sum()) // ROWS)
+    year = days["day"].dt.year.to_numpy()
+    first = np.array([date(one, 1, 1).toordinal() - date(1970, 1, 1).toordinal() for one in year])
+    first = first - (first + 3 - week_start) % ROWS
+    return placed.assign(strip=year.max() - year, week=(start - first) // ROWS)
+
+
+def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> go.Figure:
+    """The figure; `days` as from `uar.report.days.calendar`. Days after `look.today` have no cell."""
+    placed = cells(days[days["day"] <= pd.Timestamp(look.today)], look.week_start)
+    every = cells(days, look.week_start)
+    strips, weeks = int(every["strip"].max()) + 1, int(every["week"].max()) + 1
+    recorded = _recorded(placed, look)
+    figure = go.Figure([_heatmap(placed, look, colors, strips, weeks), _hatching(placed[~recorded], colors), _targets(placed, recorded)])
+    figure.update_layout(**_layout(every, look, colors, strips, weeks))
+    for place, color, dash in _frames(placed, look, colors):
+        figure.add_shape(type="rect", **place, line={"color": color, "width": 2, "dash": dash}, fillcolor="rgba(0,0,0,0)")
+    return figure
+
+
+def figure_units(days: pd.DataFrame, week_start: int) -> tuple[int, int]:
+    """Width and height of the figure in cells: the number of weeks, and of rows with the lines for the months."""
+    placed = cells(days, week_start)
+    return int(placed["week"].max()) + 1, (int(placed["strip"].max()) + 1) * STRIP - 1
+
+
+def _recorded(placed: pd.DataFrame, look: CalendarLook) -> pd.Series[bool]:
+    if look.recorded_from is None:
+        return pd.Series(True, index=placed.index)
+    return (placed["day"] >= pd.Timestamp(look.recorded_from)) | (placed["events"] > 0)
+
+
+def _heatmap(placed: pd.DataFrame, look: CalendarLook, colors: Palette, strips: int, weeks: int) -> go.Heatmap:
+    grid = np.full((strips * STRIP, weeks), np.nan)
+    grid[placed["strip"] * STRIP + placed["row"], placed["week"]] = np.searchsorted(look.starts, placed[look.measure], side="right")
+    scale = [(edge, color) for level, color in enumerate(colors.levels) for edge in (level / 5, (level + 1) / 5)]
+    return go.Heatmap(z=grid, zmin=-0.5, zmax=4.5, colorscale=scale, showscale=False, xgap=3, ygap=3, hoverinfo="skip")
+
+
+def _hatching(placed: pd.DataFrame, colors: Palette) -> go.Scatter:
+    marker = {"symbol": "line-ne", "size": 7, "line": {"color": colors.outline, "width": 1}}
+    y = placed["strip"] * STRIP + placed["row"]
+    return go.Scatter(x=placed["week"], y=y, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+
+
+def _targets(placed: pd.DataFrame, recorded: pd.Series[bool]) -> go.Scatter:
+    # Also under `selected` and `unselected`, else a click dims everything.
+    unseen = {"marker": {"opacity": 0}}
+    return go.Scatter(
+        x=placed["week"],
+        y=placed["strip"] * STRIP + placed["row"],
+        mode="markers",
+        marker={"symbol": "square", "size": 18, "opacity": 0},
+        selected=unseen,
+        unselected=unseen,
+        customdata=placed["day"].dt.strftime("%Y-%m-%d"),
+        hovertext=_hover_texts(placed, recorded),
+        hovertemplate="%{hovertext}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _hover_texts(placed: pd.DataFrame, recorded: pd.Series[bool]) -> list[str]:
+    by_type = placed[[kind.key for kind in ActivityType]].to_numpy()
+    strongest = [ActivityType(int(kind)).label for kind in by_type.argmax(axis=1)]
+    rows = zip(placed["day"], placed["events"], placed["people"], strongest, recorded, strict=True)
+    return [_hover_text(day.date(), events, people, kind, is_recorded) for day, events, people, kind, is_recorded in rows]
+
+
+def _hover_text(day: date, events: int, people: int, strongest: str, is_recorded: bool) -> str:
+    head = f"<b>{long_date(day)}</b><br>"
+    if not is_recorded:
+        return head + "Before recording began"
+    if not events:
+        return head + "No activity"
+    return f"{head}{counted(events, 'event')} by {counted(people, 'person', 'people')}<br>Mostly {strongest}"
+
+
+def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[tuple[dict[str, float], str, str]]:
+    """The dotted frame of today, which is not over yet, and the ring of the picked day."""
+    found = []
+    for day, color, dash, half in ((look.today, colors.text, "dot", 0.42), (look.picked, colors.text, "solid", 0.5)):
+        for _, cell in placed[placed["day"] == pd.Timestamp(day)].iterrows() if day else ():
+            x, y = float(cell["week"]), float(cell["strip"] * STRIP + cell["row"])
+            found.append(({"x0": x - half, "x1": x + half, "y0": y - half, "y1": y + half}, color, dash))
+    return found
+
+
+def _layout(every: pd.DataFrame, look: CalendarLook, colors: Palette, strips: int, weeks: int) -> dict[str, Any]:
+    names = [WEEKDAYS[(row + look.week_start) % ROWS][:3] for row in range(ROWS)]
+    shown = [(strip * STRIP + row, names[row]) for strip in range(strips) for row in (0, 2, 4)]
+    axis = {"fixedrange": True, "showgrid": False, "zeroline": False, "ticks": ""}
+    last_row = strips * STRIP - 3
+    return {
+        "xaxis": axis | {"range": [-0.6, weeks - 0.4], "showticklabels": False, "constrain": "domain", "constraintoward": "left"},
+        "yaxis": axis
+        | {"range": [last_row + 0.6, -1.4], "tickvals": [y for y, _ in shown], "ticktext": [name for _, name in shown]}
+        | {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"},
+        "annotations": [_month_label(x, y, text) for x, y, text in _month_labels(every, look.week_start)],
+        "margin": {"l": LABEL_PX, "r": 2, "t": 0, "b": 2},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": colors.muted},
+        "hoverlabel": {"bgcolor": colors.surface, "bordercolor": colors.outline, "font": {"color": colors.text, "family": FONT}},
+        "hovermode": "closest",
+        "dragmode": False,
+        "showlegend": False,
+    }
+
+
+def _month_label(x: float, y: float, text: str) -> dict[str, Any]:
+    return {"x": x - 0.5, "y": y, "text": text, "showarrow": False, "xanchor": "left", "yanchor": "middle"}
+
+
+def _month_labels(every: pd.DataFrame, week_start: int) -> list[tuple[float, float, str]]:
+    """Where each month's name stands: above its first full week; with several strips the year stands with January."""
+    strips = int(every["strip"].max()) + 1
+    labels: list[tuple[float, float, str]] = []
+    for strip, of_strip in every.groupby("strip", sort=True):
+        before = -9
+        heads = of_strip[(of_strip["row"] == 0) & (of_strip["day"].dt.day <= ROWS)]
+        for week, day in zip(heads["week"], heads["day"], strict=True):
+            if week - before < 3:
+                continue
+            before = week
+            labels.append((float(week), int(str(strip)) * STRIP - 0.95, _month_name(day.date(), strips > 1)))
+    return labels
+
+
+def _month_name(day: date, with_year: bool) -> str:
+    name = MONTHS[day.month - 1][:3]
+    return f"<b>{day.year}</b>  {name}" if with_year and day.month == 1 else name

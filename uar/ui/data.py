@@ -1,0 +1,69 @@
+"""What the pages share between viewers: settings, store and, per site, the mirror. The only place that caches.
+
+`OutOfOrder` is the one exception the pages know: a sentence that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import streamlit as st
+
+from uar.config import ConfigError, Settings, load_settings
+from uar.live import LiveMirror, Snapshot
+from uar.store.database import Engine, StoreError, StoreUnavailable, migrate, open_store, read_transaction
+from uar.store.reads import site_names
+
+FRESH_FOR_S = 15.0
+
+
+class OutOfOrder(Exception):
+    """The page cannot be shown; the message says why and what to do."""
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> Settings:
+    """The settings; raises `OutOfOrder` if one makes no sense."""
+    try:
+        return load_settings()
+    except ConfigError as error:
+        raise OutOfOrder(f"The settings cannot be used. {error} Correct it and start the dashboard again.") from error
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Engine:
+    """The store with all its tables; raises `OutOfOrder` if it cannot be reached or is of a newer release."""
+    try:
+        engine = open_store(settings().database_url.reveal())
+        migrate(engine)
+    except (StoreUnavailable, StoreError) as error:
+        raise OutOfOrder(str(error)) from error
+    return engine
+
+
+def sites() -> pd.DataFrame:
+    """The sites of the store, columns id, name, cloud_id, base_url."""
+    engine = store()
+    try:
+        with read_transaction(engine) as connection:
+            return site_names(connection)
+    except (StoreUnavailable, StoreError) as error:
+        raise OutOfOrder(str(error)) from error
+
+
+def snapshot(site_id: int, max_age_s: float = FRESH_FOR_S) -> Snapshot:
+    """The site's newest snapshot that is at most `max_age_s` old; the first call loads the mirror."""
+    mirror = _mirror(site_id)
+    standing = mirror.snapshot
+    if standing and time.time() * 1000 - standing.data_at <= max_age_s * 1000:
+        return standing
+    try:
+        return mirror.refresh()
+    except (StoreUnavailable, StoreError) as error:
+        raise OutOfOrder(str(error)) from error
+
+
+@st.cache_resource(show_spinner=False)
+def _mirror(site_id: int) -> LiveMirror:
+    return LiveMirror(store(), site_id, 0, settings().data_dir)

@@ -1,0 +1,230 @@
+"""The filters of both tabs: sidebar widgets bound to the address, and what they add up to.
+
+    address -> settle (nearest valid values) -> widgets -> `Filters` -> `Selection` for the report functions
+
+The keys of the widgets are the names in the address: site, period, range, zone, types, spaces, week, workdays, noviews. The picked day
+(`day`) is a place, not a filter: it makes a step in the browser's history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from uar.activity import ActivityType
+from uar.report.selection import Selection
+from uar.ui import periods, timezones
+from uar.ui.settle import nearest_day, nearest_flag, nearest_option, nearest_options, nearest_range, settle
+from uar.ui.words import date_range
+
+BOUND: Final = "query-params"
+WEEK_STARTS = ("Mon", "Sun", "Sat")
+WEEK_START_DAYS = {"Mon": 0, "Sun": 6, "Sat": 5}
+# Where the week does not begin on Monday, by the region of the browser's language (Unicode CLDR, supplemental data, weekData).
+SUNDAY_REGIONS = "BD BR BW CA CO DO GT HK HN ID IL IN JM JP KE KR MM MO MX NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW US VE ZA"
+SATURDAY_REGIONS = "AE AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY"
+WORKING_DAYS_RULE = "Saturdays and Sundays without activity neither break nor lengthen a streak; with activity they count."
+SIDEBAR_KEYS = ("period", "range", "zone", "types", "spaces", "week", "workdays", "noviews")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the viewer asked for. `first` and `last` are the period's local dates in `zone`; `day` is the picked day, if any.
+
+    `types` are the types that count, `chosen_types` those chosen by name (none: all).
+    """
+
+    zone: str
+    own_zone: str
+    today: date
+    period: str
+    first: date
+    last: date
+    types: frozenset[ActivityType]
+    chosen_types: frozenset[ActivityType]
+    spaces: frozenset[int] | None
+    space_names: tuple[str, ...]
+    week_start: int
+    is_working_days_only: bool
+    is_without_views: bool
+    day: date | None
+    left_out: frozenset[int]
+
+    def of_period(self) -> Selection:
+        """The question about the whole period."""
+        return self.of_days(self.first, self.last)
+
+    def of_days(self, first: date, last: date) -> Selection:
+        """The same question about other days."""
+        return Selection(first, last, self.zone, self.types, self.spaces, None, self.left_out)
+
+    def narrowed(self) -> Selection:
+        """The question about the picked day, else about the period."""
+        return self.of_days(self.day, self.day) if self.day else self.of_period()
+
+
+def sidebar(spaces: pd.DataFrame, left_out: frozenset[int], first_day: date | None, own_zone: str, now: datetime) -> Filters:
+    """Draw the filters and return what they say.
+
+    `spaces` has the columns id, space_key, name; `left_out` are the people who never count; `first_day` is the first day with data
+    or recording; `own_zone` is the viewer's; `now` is an aware instant.
+    """
+    period_slot, zone_slot = st.sidebar.container(), st.sidebar.container()
+    zone = _zone(zone_slot, own_zone, now)
+    today = now.astimezone(ZoneInfo(zone)).date()
+    period, first, last = _period(period_slot, today, first_day)
+    chosen_types = _types()
+    chosen_spaces, names = _spaces(spaces)
+    week_start = _week_start()
+    is_working_days_only = _flag("workdays", "Working days only", WORKING_DAYS_RULE)
+    is_without_views = _flag("noviews", "Without views", "Views usually outnumber everything else.")
+    st.sidebar.button("Clear all filters", icon=":material/filter_alt_off:", type="tertiary", on_click=clear_all)
+    types = (chosen_types or frozenset(ActivityType)) - (frozenset({ActivityType.VIEW}) if is_without_views else frozenset())
+    day = picked_day(first, last)
+    return Filters(
+        zone, own_zone, today, period, first, last, types, chosen_types, chosen_spaces, names, week_start,
+        is_working_days_only, is_without_views, day, left_out,
+    )  # fmt: skip
+
+
+def picked_day(first: date, last: date) -> date | None:
+    """The day in the address, if it lies within the period."""
+    day = nearest_day(st.query_params.get("day", ""), date.min, date.max)
+    return day if day and first <= day <= last else None
+
+
+def clear_all() -> None:
+    """Set every filter back to its default and lift the picked day; for a button's `on_click`."""
+    for key in SIDEBAR_KEYS:
+        clear(key)
+    clear("day")
+
+
+def clear(key: str) -> None:
+    """Set one filter back to its default; for a button's `on_click`."""
+    if key == "day":
+        st.query_params.pop("day", None)
+    elif key in st.session_state:
+        st.session_state[key] = st.session_state["filters.defaults"][key]
+
+
+def _remember_default(key: str, default: object) -> None:
+    st.session_state.setdefault("filters.defaults", {})[key] = default
+
+
+def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime) -> str:
+    options = list(timezones.zones())
+    if own_zone not in options:
+        options.insert(0, own_zone)
+    settle("zone", lambda texts: timezones.current_name(texts[0].partition("(")[0].strip().replace(" ", "_")))
+    _remember_default("zone", own_zone)
+    return slot.selectbox(
+        "Timezone",
+        options,
+        index=options.index(own_zone),
+        format_func=lambda zone: timezones.label(zone, now),
+        key="zone",
+        bind=BOUND,
+        help="Days begin and end at midnight in this timezone. The default is your browser's.",
+    )
+
+
+def _period(slot: st.delta_generator.DeltaGenerator, today: date, first_day: date | None) -> tuple[str, date, date]:
+    names = periods.period_names(today, first_day, _asked_year())
+    settle("range", lambda texts: nearest_range(texts, periods.EARLIEST, today))
+    settle("period", lambda texts: nearest_option(periods.period_name_of(texts[0]), names))
+    if "range" in st.session_state and "period" not in st.session_state and not st.query_params.get("period"):
+        st.session_state["period"] = periods.CUSTOM
+    _remember_default("period", periods.DEFAULT)
+    _remember_default("range", ())
+    period = slot.selectbox("Period", names, index=names.index(periods.DEFAULT), key="period", bind=BOUND, on_change=_carry_range)
+    custom = _custom_range(slot, today) if period == periods.CUSTOM else None
+    first, last = periods.days_of(period, today, first_day, custom)
+    st.session_state["filters.days"] = (first, last)
+    slot.caption(date_range(first, last) if custom or period != periods.CUSTOM else "Choose the first and the last day.")
+    return period, first, last
+
+
+def _asked_year() -> str:
+    return str(st.session_state.get("period") or st.query_params.get("period", ""))
+
+
+def _carry_range() -> None:
+    """A custom range begins as the period shown before, so that the address holds fixed dates."""
+    if st.session_state["period"] == periods.CUSTOM and not st.session_state.get("range"):
+        st.session_state["range"] = st.session_state["filters.days"]
+
+
+def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple[date, date] | None:
+    # Tomorrow is allowed for viewers who look from a zone where it has begun.
+    chosen = slot.date_input(
+        "First and last day", value=[], min_value=periods.EARLIEST, max_value=today, format="YYYY-MM-DD", key="range", bind=BOUND
+    )
+    return (min(chosen), max(chosen)) if isinstance(chosen, tuple) and len(chosen) == 2 else None
+
+
+def _types() -> frozenset[ActivityType]:
+    labels = [kind.label for kind in ActivityType]
+    settle("types", lambda texts: nearest_options(texts, labels) or None)
+    _remember_default("types", [])
+    chosen = st.sidebar.multiselect("Event types", labels, key="types", bind=BOUND, placeholder="All ten types")
+    return frozenset(ActivityType[label.upper()] for label in chosen)
+
+
+def _spaces(spaces: pd.DataFrame) -> tuple[frozenset[int] | None, tuple[str, ...]]:
+    """The chosen spaces' ids, None for all, and their names."""
+    ids = space_ids_by_label(spaces)
+    settle("spaces", lambda texts: _nearest_spaces(texts, spaces, ids))
+    _remember_default("spaces", [])
+    chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces", disabled=not ids)
+    return (frozenset(ids[label] for label in chosen) or None), tuple(chosen)
+
+
+def space_ids_by_label(spaces: pd.DataFrame) -> dict[str, int]:
+    """Each space's label, `Name (KEY)`, and its id, in alphabetical order."""
+    rows = zip(spaces["id"], spaces["space_key"], spaces["name"], strict=True)
+    labels = {_space_label(key, name): int(number) for number, key, name in rows}
+    return dict(sorted(labels.items(), key=lambda item: item[0].casefold()))
+
+
+def _space_label(key: str | None, name: str | None) -> str:
+    if not isinstance(key, str) or not key:
+        return "No space"
+    return f"{name} ({key})" if isinstance(name, str) and name and name != key else key
+
+
+def _nearest_spaces(texts: Sequence[str], spaces: pd.DataFrame, ids: dict[str, int]) -> list[str] | None:
+    """Labels whose space has the key or label of a text; a renamed space is found by the key in its old label."""
+    labels = {number: label for label, number in ids.items()}
+    by_key = {str(key).lower(): labels[int(number)] for number, key in zip(spaces["id"], spaces["space_key"], strict=True) if key}
+    words = list(texts) + [part for text in texts for part in text.split(",")]
+    keys = [word.rpartition("(")[2].rstrip(")").strip().lower() for word in words]
+    found = [by_key[key] for key in dict.fromkeys(keys) if key in by_key]
+    return found or nearest_options(texts, list(ids)) or None
+
+
+def _week_start() -> int:
+    default = _own_week_start(st.context.locale)
+    settle("week", lambda texts: nearest_option(texts[0], WEEK_STARTS))
+    _remember_default("week", default)
+    chosen = st.sidebar.segmented_control(
+        "Week starts on", WEEK_STARTS, default=default, required=True, key="week", bind=BOUND, width="stretch"
+    )
+    return WEEK_START_DAYS[chosen or default]
+
+
+def _own_week_start(locale: str | None) -> str:
+    region = (locale or "").replace("_", "-").rpartition("-")[2].upper()
+    return "Sun" if region in SUNDAY_REGIONS.split() else "Sat" if region in SATURDAY_REGIONS.split() else "Mon"
+
+
+def _flag(key: str, label: str, help_text: str) -> bool:
+    settle(key, nearest_flag)
+    _remember_default(key, False)
+    return st.sidebar.toggle(label, key=key, bind=BOUND, help=help_text)

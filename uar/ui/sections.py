@@ -1,0 +1,95 @@
+"""The lower cards of the Activity Dashboard: what people do, when it happens, and what stands there if there is nothing."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from uar.activity import ActivityType
+from uar.report.breakdown import breakdown
+from uar.report.punchcard import MIN_PEOPLE, punchcard
+from uar.ui.calendar_figure import NO_BAR
+from uar.ui.charts import breakdown_figure, week_figure
+from uar.ui.filters import clear_all
+from uar.ui.frame import View
+from uar.ui.words import counted, date_range, long_date, short_date
+
+
+def show_no_results(view: View) -> None:
+    """Say why there is nothing: the period lies before recording, or the filters leave nothing."""
+    filters, recorded_from = view.filters, view.recorded_from
+    if recorded_from and filters.last < recorded_from:
+        st.info(
+            f"There is no data for {date_range(filters.first, filters.last)}: recording began on {short_date(recorded_from)}.",
+            icon=":material/history:",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info("Nothing happened that fits these filters.", icon=":material/filter_alt:", width="stretch")
+        st.button("Clear all filters", key="no_results.clear", on_click=clear_all)
+
+
+def show_breakdown(view: View) -> None:
+    """Draw the ten bars; a click on a row filters the page by that type, a second one lifts it."""
+    table = breakdown(view.snapshot.mirror, view.filters.narrowed())
+    with st.container(border=True, height="stretch"):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.header("What people do", width="content", anchor=False)
+            st.session_state["breakdown.without_view"] = view.filters.is_without_views
+            st.toggle("Without View", key="breakdown.without_view", on_change=_without_view)
+        st.caption(f"{counted(int(table['events'].sum()), 'event')}{_when(view)}. {_how_to_filter(view)}")
+        st.plotly_chart(
+            breakdown_figure(table, view.colors),
+            theme=None,
+            key="breakdown",
+            on_select=_type_clicked,
+            selection_mode="points",
+            config=NO_BAR,
+            alt=f"Events and people by event type: {_spoken(table)}",
+        )
+
+
+def show_week(view: View) -> None:
+    """Draw events by weekday and hour; never for fewer than a handful of people."""
+    table = punchcard(view.snapshot.mirror, view.filters.narrowed())
+    with st.container(border=True, height="stretch"):
+        with st.container(horizontal=True, vertical_alignment="center"):  # as high as the head of the card beside it
+            st.header("When it happens", anchor=False)
+        if table.isna().any(axis=None):
+            st.caption(f"Shown when at least {MIN_PEOPLE} people were active: hours of single people are nobody's business.")
+            return
+        st.caption(f"Events by weekday and hour{_when(view)}, {view.filters.zone}.")
+        st.plotly_chart(
+            week_figure(table, view.filters.week_start, view.colors),
+            theme=None,
+            key="week_hours",
+            config=NO_BAR,
+            alt="Events by weekday and hour of the day",
+        )
+
+
+def _when(view: View) -> str:
+    return f" on {long_date(view.filters.day)}" if view.filters.day else ""
+
+
+def _how_to_filter(view: View) -> str:
+    if len(view.filters.chosen_types) == 1:
+        return "Click the row again to see all types."
+    return "Click a row to filter the page by that type."
+
+
+def _spoken(table: pd.DataFrame) -> str:
+    rows = zip(table["type"], table["events"], table["people"], strict=True)
+    return "; ".join(
+        f"{kind.capitalize()} {counted(events, 'event')} by {counted(people, 'person', 'people')}" for kind, events, people in rows
+    )
+
+
+def _without_view() -> None:
+    st.session_state["noviews"] = st.session_state["breakdown.without_view"]
+
+
+def _type_clicked() -> None:
+    points = st.session_state["breakdown"].selection.points
+    label = ActivityType[str(points[0]["customdata"]).upper()].label if points else None
+    st.session_state["types"] = [] if label is None or st.session_state.get("types") == [label] else [label]

@@ -1,0 +1,73 @@
+"""The address bar as people mangle it: each filter is set to the nearest valid value before its widget is drawn.
+
+Bound widgets drop what they do not know. So that an old link, a lower-case word or a zone's old name still means what it meant, the
+first run of a session reads the address itself and puts the nearest option into the session's state, where the widget finds it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import streamlit as st
+
+FLAGS = {"1": True, "yes": True, "on": True, "true": True}
+
+
+def settle(key: str, nearest: Callable[[list[str]], object | None]) -> None:
+    """On the session's first run, set the filter `key` to what `nearest` makes of its raw values; None leaves the default."""
+    settled: set[str] = st.session_state.setdefault("filters.settled", set())
+    if key in settled:
+        return
+    settled.add(key)
+    raw = st.query_params.get_all(key)
+    if raw and key not in st.session_state and (value := nearest([text[:200] for text in raw[:50]])) is not None:
+        st.session_state[key] = value
+
+
+def nearest_option(text: str, options: Sequence[str]) -> str | None:
+    """The option with the same letters and digits, else the only one that contains them."""
+    wanted = _bare(text)
+    bare = {_bare(option): option for option in options}
+    if wanted in bare:
+        return bare[wanted]
+    containing = [option for word, option in bare.items() if wanted and wanted in word]
+    return containing[0] if len(containing) == 1 else None
+
+
+def nearest_options(texts: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The nearest option of each text, in the order of `options`, without repetition; texts may hold several, comma separated."""
+    words = [word for text in texts for word in ([text] if nearest_option(text, options) else text.split(","))]
+    found = {nearest_option(word, options) for word in words}
+    return [option for option in options if option in found]
+
+
+def nearest_flag(texts: Sequence[str]) -> bool | None:
+    """Whether the text is one of the words for true; None for all others."""
+    return FLAGS.get(texts[0].strip().lower()) if texts else None
+
+
+def nearest_day(text: str, low: date, high: date) -> date | None:
+    """The day of an ISO date, moved into low..high; None if it is no date."""
+    match = re.match(r"\s*(\d{4})-(\d{1,2})-(\d{1,2})", text)
+    if not match:
+        return None
+    year, month, day = map(int, match.groups())
+    for last in (day, 30, 29, 28):  # the 31st of a shorter month is its last day
+        try:
+            return max(low, min(high, date(year, month, min(day, last))))
+        except ValueError:
+            continue
+    return None
+
+
+def nearest_range(texts: Sequence[str], low: date, high: date) -> tuple[date, date] | None:
+    """First and last day of two ISO dates in any order; None unless both are dates."""
+    words = [word for text in texts for word in re.split(r"[,;]|\.\.|/", text)]
+    days = sorted(day for word in words[:2] if (day := nearest_day(word, low, high)))
+    return (days[0], days[-1]) if len(days) == 2 else None
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).lower()

@@ -1,0 +1,146 @@
+"""The page before there is anything to show: connect a source, wait for the first event, or look around in the sample site."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from uar.config import Settings
+from uar.demo import SITE as SAMPLE_SITE
+from uar.demo import load_demo
+from uar.ui import data
+from uar.ui.words import plain
+from uar.up import address
+
+SAMPLE_TEXT = "200 invented people and 14 months of activity. It becomes a site of its own beside yours."
+TEST_NOTE = "It reads the secret from your shell's environment and counts as one event of the account `test-delivery`."
+
+
+def show_setup(settings: Settings) -> None:
+    """Draw the steps; returns when they are drawn. The first event makes the page appear by itself."""
+    with st.container(border=True):
+        if settings.has_source():
+            st.header("Waiting for the first event", anchor=False)
+            _connected(settings)
+            _listening()
+        else:
+            st.header("Connect Confluence", anchor=False)
+            _how_to_connect()
+    with st.container(border=True):
+        st.header("Or look around first", anchor=False)
+        st.markdown(SAMPLE_TEXT)
+        if st.button("Load the sample site", icon=":material/dataset:", key="setup.sample"):
+            _load_sample()
+
+
+def show_sample_note(settings: Settings) -> None:
+    """Say that what is shown is invented, and how to see the own site instead."""
+    with st.expander("**Sample data.** People and activity are invented. See how to connect your Confluence.", icon=":material/science:"):
+        if settings.has_source():
+            _connected(settings)
+            _listening()
+        else:
+            _how_to_connect()
+
+
+def show_first_event() -> None:
+    """Say once that the first event has arrived."""
+    site = st.session_state.pop("setup.first_event", None)
+    if site:
+        st.success(
+            f"First event received from the site **{plain(site)}**. From now on this page fills by itself.", icon=":material/check_circle:"
+        )
+
+
+def _how_to_connect() -> None:
+    st.markdown(
+        "Set one of these, as environment variables or in `uar.toml`, and start again. Several may be set at once.\n\n"
+        "| Confluence | setting | value |\n|---|---|---|\n"
+        "| Data Center | `UAR_DATACENTER_SECRETS` | `wiki=` and a long random secret |\n"
+        "| Cloud, with the Forge app | `UAR_FORGE_APP_ID` | the id in `forge/manifest.yml` |\n"
+        "| Cloud, webhooks of an admin | `UAR_CONNECT_TOKENS` | `acme=` and a long random token |\n\n"
+        "`wiki` and `acme` are the names of your sites. `openssl rand -hex 32` makes a secret. Then this page shows the address."
+    )
+
+
+def _connected(settings: Settings) -> None:
+    base = address(settings.worker_host, settings.worker_port)
+    st.markdown(f"Confluence must reach the worker. If others than this machine deliver, put your HTTPS address in place of `{base}`.")
+    for site in dict.fromkeys(name for name, _ in settings.datacenter_secrets):
+        _source(
+            f"Data Center site {site}", f"{base}/webhooks/datacenter/{site}", "Register this address as a webhook, with the same secret:"
+        )
+        _command(_datacenter_command(base, site))
+    for site in dict.fromkeys(name for name, _ in settings.connect_tokens):
+        _source(f"Cloud site {site}", f"{base}/webhooks/connect/{site}/<event>?token=<token>", "Register this address once per event:")
+        _command(_connect_command(base, site))
+    if settings.forge_app_id:
+        _source(
+            "Cloud with the Forge app", f"{base}/webhooks/forge", "Set this address as the remote in `forge/manifest.yml`, then deploy:"
+        )
+        st.caption("Only Atlassian can sign for it: view any page in Confluence, and the first event arrives within three minutes.")
+
+
+def _source(title: str, url: str, instruction: str) -> None:
+    st.subheader(plain(title), anchor=False)
+    st.markdown(instruction)
+    st.code(url, language=None)
+
+
+def _command(command: str) -> None:
+    st.markdown(f"Or send a signed test delivery now. {TEST_NOTE}")
+    st.code(command, language="bash", wrap_lines=True)
+
+
+def _datacenter_command(base: str, site: str) -> str:
+    return (
+        f"{_secret_of('SECRET', 'UAR_DATACENTER_SECRETS', site)}\n"
+        """BODY='{"event":"page_created","timestamp":'$(date +%s)'000,"userKey":"test-delivery","page":{"id":1}}'\n"""
+        """SIGNATURE=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" | sed 's/^.*= *//')\n"""
+        f"curl -i -X POST {base}/webhooks/datacenter/{site} -H 'Content-Type: application/json' \\\n"
+        """  -H "X-Hub-Signature: sha256=$SIGNATURE" -d "$BODY\""""
+    )
+
+
+def _connect_command(base: str, site: str) -> str:
+    return (
+        f"{_secret_of('TOKEN', 'UAR_CONNECT_TOKENS', site)}\n"
+        f"curl -i -X POST \"{base}/webhooks/connect/{site}/page_viewed?token=$TOKEN\" -H 'Content-Type: application/json' \\\n"
+        """  -d '{"timestamp":'$(date +%s)'000,"userAccountId":"test-delivery","page":{"id":1,"spaceKey":"TEST"}}'"""
+    )
+
+
+def _secret_of(name: str, variable: str, site: str) -> str:
+    pattern = site.replace(".", r"\.")
+    return f"""{name}=$(printf '%s' "${variable}" | tr ' ' '\\n' | sed -n 's/^{pattern}=//p' | head -n 1)"""
+
+
+@st.fragment(run_every=2)
+def _listening() -> None:
+    arrived = _first_site_with_data()
+    if arrived:
+        st.session_state["setup.first_event"] = arrived
+        st.rerun()
+    st.markdown(":material/sensors: Listening. This page changes by itself as soon as the first event is here.")
+
+
+def _first_site_with_data() -> str | None:
+    """The first real site that has an activity."""
+    sites = data.sites()
+    for site_id, name in zip(sites["id"], sites["name"], strict=True):
+        if name != SAMPLE_SITE and data.snapshot(int(site_id), max_age_s=1.0).mirror.activities:
+            return str(name)
+    return None
+
+
+def _load_sample() -> None:
+    bar = st.progress(0.0, "Loading the sample site …")
+    now = time.time()
+
+    def show(done: int, total: int) -> None:
+        bar.progress(done / max(1, total), f"Loading the sample site … {done:,} of {total:,} activities")
+
+    load_demo(data.store(), datetime.fromtimestamp(now, UTC).date(), progress=show, until=int(now * 1000))
+    st.rerun()
