@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
 
 from uar.capture.delivery import Refused, sole_header
+from uar.capture.keyset import KeySet
 from uar.config import Settings
 
 ISSUER = "forge/invocation-token"
 MAX_TOKEN = 8 * 1024
 MAX_KEY_ID = 256
+MAX_PROVEN = 4096
 LEEWAY_S = 30
 MAX_LIFE_S = 15 * 60
 COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -162,3 +164,28 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise Refused(f"claim {name} is no time")
     return value
+
+
+class TrustedTokens:
+    """Tells the site of a request's token. A token that was proven stays proven until it ends or the keys change."""
+
+    def __init__(self, key_set: KeySet, trust: Trust) -> None:
+        self._key_set = key_set
+        self._trust = trust
+        self._proven: dict[bytes, tuple[str, float]] = {}
+        self._key_set_version = -1
+
+    async def site(self, headers: list[tuple[bytes, bytes]], now_s: float) -> str:
+        """The cloud id of the site; raises `Refused`, or `Undecided` while the key cannot be known."""
+        token = bearer_token(headers)
+        if self._key_set_version != self._key_set.version or len(self._proven) >= MAX_PROVEN:
+            self._proven.clear()
+            self._key_set_version = self._key_set.version
+        known = self._proven.get(token)
+        if known is not None and now_s < known[1]:
+            return known[0]
+        kid = key_id(token)
+        key = self._key_set.find(kid) or await self._key_set.resolve(kid)
+        proven = verify_token(token, key, self._trust, now_s)
+        self._proven[token] = proven
+        return proven[0]

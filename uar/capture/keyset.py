@@ -8,12 +8,13 @@ at once, while a flood of made-up key ids causes no more than one fetch in `PAUS
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import logging
 import os
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def fetch_key_set(url: str) -> bytes:
     try:
         with opener.open(url, timeout=FETCH_TIMEOUT_S) as reply:
             text = reply.read(MAX_BYTES + 1)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise KeySetUnavailable(f"The key set cannot be fetched from {url} ({type(error).__name__}).") from error
     return cast(bytes, text)
 
@@ -109,7 +110,7 @@ class KeySet:
     async def resolve(self, kid: str) -> RSAPublicKey:
         """The key of this id, after a refresh if need be.
 
-        Raises `Refused` if the host's set, fetched after somebody first asked, does not have it, and `Undecided` if that cannot be said now.
+        Raises `Refused` if the host's set, fetched after somebody first asked, does not have it, and `Undecided` if nobody can say now.
         """
         key = self.find(kid)
         if key is not None:
@@ -207,12 +208,16 @@ async def _in_thread(call: Callable[[], bytes]) -> bytes:
                 future.set_exception(error)
 
     def work() -> None:
+        result, failure = None, None
         try:
-            outcome = (call(), None)
+            result = call()
         except KeySetUnavailable as error:
-            loop.call_soon_threadsafe(settle, None, error)
-        else:
-            loop.call_soon_threadsafe(settle, *outcome)
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=work, name="key-set", daemon=True).start()
-    return await asyncio.wait_for(future, 2 * FETCH_TIMEOUT_S)
+    try:
+        return await asyncio.wait_for(future, 2 * FETCH_TIMEOUT_S)
+    except TimeoutError:
+        raise KeySetUnavailable("The key host does not answer.") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from uar.activity import Activity, ActivityType, Source, Twin, identity
 from uar.capture.delivery import Delivery, Unreadable
-from uar.capture.forge_token import bearer_token, verify_token
+from uar.capture.forge_token import TrustedTokens
 from uar.capture.payload import (
     MAX_TITLE,
     Payload,
@@ -29,7 +29,7 @@ from uar.capture.payload import (
     without_title,
 )
 
-__all__ = ["bearer_token", "normalize", "verify_token"]
+__all__ = ["TrustedTokens", "normalize"]
 
 # A second try differs from the first in these only; the wrapper is taken off before.
 NOT_PART_OF_THE_ACT = ("retryContext", "selfGenerated")

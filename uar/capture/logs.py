@@ -1,0 +1,81 @@
+"""Log lines of the worker: one JSON object a line on stderr, written by a thread so that a blocked pipe never holds up a delivery.
+
+A line holds the message and, for a defect, where it happened; never the text of the exception, which may quote what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+
+WAITING_LINES = 1_000
+FLUSH_S = 1.0
+
+
+class JsonLines(logging.Formatter):
+    """Fixed keys: `at`, `level`, `logger`, `message`, and for a defect `error` and `where`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["where"] = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+        return json.dumps(line, ensure_ascii=False)
+
+
+class PatientHandler(logging.Handler):
+    """Hands lines to a writing thread; when too many wait, drops and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._lines: queue.Queue[str] = queue.Queue(WAITING_LINES)
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Waits a moment for the lines to be written."""
+        deadline = time.monotonic() + FLUSH_S
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                self.dropped += 1
+            finally:
+                self._lines.task_done()
+
+
+def log_as_json() -> PatientHandler:
+    """Sends every log record of the process through one patient handler."""
+    handler = PatientHandler()
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # uvicorn reports senders that went away and malformed requests; the application logs its own defects.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    return handler

@@ -1,0 +1,356 @@
+"""The local file that holds deliveries until the store has them: the only thing a sender's 2xx depends on.
+
+`Spool.append` puts a delivery into a bounded queue; one writer thread commits whatever waits as one transaction with
+`synchronous=FULL` and only then reports back (group commit, without lingering for more). The same thread deletes what the store has, and
+it alone writes and checkpoints the file. The drain reads through a second connection that cannot write.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pysqlite3 import dbapi2 as sqlite
+
+from uar.activity import Source
+from uar.capture.delivery import Delivery
+
+QUEUE_LIMIT = 2_000
+QUEUE_BYTES = 64 * 1024 * 1024
+GROUP_LIMIT = 500
+BUSY_MS = 1_000
+IDLE_S = 1.0
+FAILED_PAUSE_S = 0.05
+MEASURE_S = 0.2
+TIDY_WAL_BYTES = 4 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source INTEGER NOT NULL,
+    site TEXT NOT NULL,
+    event_name TEXT,
+    delivery_id TEXT,
+    received_at INTEGER NOT NULL,
+    body BLOB NOT NULL
+)
+"""
+COLUMNS = "source, site, event_name, delivery_id, received_at, body"
+INSERT = f"INSERT INTO deliveries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+# A statement lets other threads run once, however many rows it inserts. With one row each, the writer would queue behind the event
+# loop for every row; these few sizes, largest first, stay prepared.
+CHUNKS = tuple((size, INSERT + ", (?, ?, ?, ?, ?, ?)" * (size - 1)) for size in (256, 128, 64, 32, 16, 8, 4, 2, 1))
+
+Report = Callable[[Sequence[Any], bool], None]
+
+
+class SpoolFull(Exception):
+    """The queue or the file is at its limit; the sender should come again."""
+
+
+class SpoolBroken(Exception):
+    """The spool's file cannot be used; the message is a sentence."""
+
+
+class DataDirInUse(Exception):
+    """Another worker has the data directory; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """One waiting delivery and its place in the order of arrival."""
+
+    id: int
+    delivery: Delivery
+
+
+@contextmanager
+def sole_owner(data_dir: Path) -> Iterator[None]:
+    """Holds the data directory for this process; raises `DataDirInUse`. The lock ends with the process, however it ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with open(data_dir / "worker.lock", "a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataDirInUse(f"Another worker uses {data_dir}. Stop it, or give this one its own UAR_DATA_DIR.") from None
+        yield
+
+
+def open_file(path: Path) -> Any:
+    """A writing connection to a sound spool file, made if it is missing; a damaged one is set aside and what is readable is kept."""
+    if path.exists():
+        try:
+            return _connected(path, check=True)
+        except sqlite.DatabaseError as error:
+            if isinstance(error, sqlite.OperationalError) and "malformed" not in str(error):
+                raise
+            return _replaced(path, str(error))
+    connection = _connected(path, check=False)
+    _sync_folder(path.parent)
+    return connection
+
+
+def _connected(path: Path, *, check: bool) -> Any:
+    connection = sqlite.connect(str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # an erased name must be gone from the file as well
+        if check and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite.DatabaseError("database disk image is malformed")
+        connection.execute(SCHEMA)
+        connection.execute(f"SELECT id, {COLUMNS} FROM deliveries LIMIT 1").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _replaced(path: Path, why: str) -> Any:
+    """A fresh file in place of a damaged one, with every row that could still be read."""
+    aside = path.with_name(f"spool-damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.db")
+    for ending in ("", "-wal", "-shm"):
+        if (part := path.with_name(path.name + ending)).exists():
+            part.rename(aside.with_name(aside.name + ending))
+    connection = _connected(path, check=False)
+    rows = salvaged_rows(aside)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(INSERT, rows)
+    connection.execute("COMMIT")
+    _sync_folder(path.parent)
+    log.error("The spool file was damaged (%s). It is kept as %s; %d deliveries could be read from it.", why, aside.name, len(rows))
+    return connection
+
+
+def salvaged_rows(path: Path) -> list[tuple[Any, ...]]:
+    """Every row of a damaged file that is readable from its beginning or from its end, in order."""
+    rows: dict[int, tuple[Any, ...]] = {}
+    for order in ("ASC", "DESC"):
+        try:
+            connection = sqlite.connect(str(path), isolation_level=None)
+            for row in connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id {order}"):
+                rows[row[0]] = row[1:]
+        except sqlite.DatabaseError:
+            continue
+    return [rows[key] for key in sorted(rows)]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the file's name durable, not only its content (man 2 fsync)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Spool:
+    """The queue, its writer thread and the file. Safe to use from any thread, but `take` is for one thread only.
+
+    `report(waiters, is_durable)` is called from the writer thread after each group, with what was given to `append`. Raises
+    `SpoolBroken` if the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int, report: Report) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._report = report
+        self._condition = threading.Condition()
+        self._queue: deque[tuple[Delivery, Any]] = deque()
+        self._queued_bytes = 0
+        self._forget_until: int | None = None
+        self._is_stopping = False
+        self._is_waiting = False
+        self._reader: Any = None
+        self._reader_inode = 0
+        self.arrived = threading.Event()
+        self.is_writable = True
+        self.used_bytes = 0
+        self.depth = 0
+        try:
+            self._connection = open_file(path)
+            self._inode = os.stat(path).st_ino
+            self._measure()
+        except (sqlite.Error, OSError) as error:
+            raise SpoolBroken(f"The spool {path} cannot be opened ({error}). The worker needs a writable UAR_DATA_DIR.") from error
+        if self.depth:
+            self.arrived.set()
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def append(self, delivery: Delivery, waiter: object) -> None:
+        """Queues a delivery; `waiter` is reported once its fate is known. Raises `SpoolFull` at once if there is no room."""
+        size = len(delivery.body)
+        with self._condition:
+            if self.is_full(size):
+                raise SpoolFull
+            self._queue.append((delivery, waiter))
+            self._queued_bytes += size
+            if self._is_waiting:
+                self._condition.notify()
+
+    def is_full(self, size: int = 0) -> bool:
+        """Whether a body of this size would exceed the queue or the file's limit, or the spool is closing."""
+        if self._is_stopping or len(self._queue) >= QUEUE_LIMIT or self._queued_bytes + size > QUEUE_BYTES:
+            return True
+        return self.used_bytes + self._queued_bytes + size > self._limit_bytes
+
+    def take(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
+        """The next waiting deliveries in order of arrival, at least one if there is any. Raises `SpoolBroken`."""
+        try:
+            if self._reader is None or self._reader_inode != self._inode:
+                self._reader_inode = self._inode
+                self._reader = sqlite.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+            cursor = self._reader.execute(f"SELECT id, {COLUMNS} FROM deliveries WHERE id > ? ORDER BY id LIMIT ?", (after_id, count))
+            taken = _within(cursor, max_bytes)
+            cursor.close()  # an open read would keep the log from being cut
+        except sqlite.Error as error:
+            raise SpoolBroken(f"The spool cannot be read ({error}).") from error
+        return taken
+
+    def forget(self, until_id: int) -> None:
+        """Lets the writer delete all deliveries up to this one; the store has them."""
+        with self._condition:
+            self._forget_until = max(until_id, self._forget_until or 0)
+            self._condition.notify()
+
+    def stop(self, timeout_s: float) -> None:
+        """Commits what is queued, deletes what was drained and closes the file."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify()
+        self._thread.join(timeout_s)
+        if self._reader is not None:
+            self._reader.close()
+
+    def _run(self) -> None:
+        while True:
+            group, until_id = self._next_work()
+            if group or until_id is not None:
+                self._commit(group, until_id)
+            elif self._is_stopping:
+                break
+            else:
+                self._tidy()
+        self._connection.close()
+
+    def _next_work(self) -> tuple[list[tuple[Delivery, Any]], int | None]:
+        """What waits now: deliveries to keep and how far to delete. With nothing to do, sleeps until there is, at most for `IDLE_S`."""
+        with self._condition:
+            if not self._queue and self._forget_until is None and not self._is_stopping:
+                self._is_waiting = True
+                self._condition.wait(IDLE_S)
+                self._is_waiting = False
+            group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
+            until_id, self._forget_until = self._forget_until, None
+        return group, until_id
+
+    def _commit(self, group: list[tuple[Delivery, Any]], until_id: int | None) -> None:
+        """One transaction, then the report. After a failed commit nobody knows: the sender comes again, and keys make that harmless."""
+        is_durable = True
+        try:
+            self._write(group, until_id)
+            self.is_writable = True
+            self.depth += len(group)
+            if until_id is not None or time.monotonic() - self._measured_at > MEASURE_S:
+                self._measure()
+        except sqlite.Error as error:
+            is_durable = False
+            self._recover(error, until_id)
+        if group:
+            with self._condition:
+                self._queued_bytes -= sum(len(delivery.body) for delivery, _ in group)
+            self._report([waiter for _, waiter in group], is_durable)
+            self.arrived.set()
+
+    def _write(self, group: list[tuple[Delivery, Any]], until_id: int | None) -> None:
+        if not self._path.exists() or os.stat(self._path).st_ino != self._inode:
+            raise sqlite.OperationalError("the file was removed or replaced")
+        self._connection.execute("BEGIN IMMEDIATE")
+        start = 0
+        for size, statement in CHUNKS:
+            while len(group) - start >= size:
+                self._connection.execute(statement, _values(group[start : start + size]))
+                start += size
+        if until_id is not None:
+            self._connection.execute("DELETE FROM deliveries WHERE id <= ?", (until_id,))
+        self._connection.execute("COMMIT")
+
+    def _recover(self, error: Exception, until_id: int | None) -> None:
+        """Back to a state in which the next commit can succeed.
+
+        After a failed sync the kernel may hold pages that it wrongly takes for written. Closing, and copying the whole log into the file
+        anew, makes every later commit stand on pages that were really written; what fails here is tried again with the next group.
+        """
+        if self.is_writable:
+            log.error("The spool cannot commit (%s); senders are told to come again.", error)
+        self.is_writable = False
+        if until_id is not None:
+            self.forget(until_id)
+        with suppress(sqlite.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        if getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_BUSY"):
+            return
+        with suppress(sqlite.Error, OSError):
+            self._connection.close()
+            self._connection = _connected(self._path, check=False)
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._inode = os.stat(self._path).st_ino
+        time.sleep(FAILED_PAUSE_S)
+
+    def _measure(self) -> None:
+        self._measured_at = time.monotonic()
+        one = self._connection.execute
+        pages = one("PRAGMA page_count").fetchone()[0] - one("PRAGMA freelist_count").fetchone()[0]
+        self.used_bytes = pages * one("PRAGMA page_size").fetchone()[0]
+        low, high = one("SELECT min(id), max(id) FROM deliveries").fetchone()
+        self.depth = 0 if low is None else high - low + 1
+
+    def _tidy(self) -> None:
+        """With nothing to do: prove after a failure that commits work again, and cut the log so that deleted bodies leave it too."""
+        try:
+            if not self.is_writable:
+                self._connection.execute(f"PRAGMA user_version = {int(time.time()) & 0x7FFFFFFF}")
+                self.is_writable = True
+                log.info("The spool can commit again.")
+            wal = self._path.with_name(self._path.name + "-wal")
+            if wal.exists() and wal.stat().st_size > (0 if self.depth == 0 else TIDY_WAL_BYTES):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (sqlite.Error, OSError) as error:
+            self._recover(error, None)
+
+
+def _values(group: Sequence[tuple[Delivery, Any]]) -> list[Any]:
+    values: list[Any] = []
+    for delivery, _ in group:
+        values += (
+            int(delivery.source),
+            delivery.site,
+            delivery.event_name,
+            delivery.delivery_id,
+            delivery.received_at,
+            delivery.body,
+        )
+    return values
+
+
+def _within(rows: Iterable[tuple[Any, ...]], max_bytes: int) -> list[Spooled]:
+    taken: list[Spooled] = []
+    for row in rows:
+        taken.append(Spooled(row[0], Delivery(Source(row[1]), *row[2:])))
+        max_bytes -= len(row[6])
+        if max_bytes <= 0:
+            break
+    return taken
