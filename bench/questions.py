@@ -1,0 +1,104 @@
+"""The questions, once for our functions and once as the same SQL for every engine (only the expression of the local day differs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uar.activity import ActivityType
+from uar.report.breakdown import breakdown
+from uar.report.days import calendar, person_counts, presence
+from uar.report.mirror import Mirror
+from uar.report.selection import Selection
+from uar.report.streaks import person_streaks
+from uar.report.zones import day_number
+
+Row = tuple[int, ...]
+
+TYPE_COUNTS = ", ".join(f"count(*) FILTER (WHERE type = {kind.value})" for kind in ActivityType)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to ask: our function gives rows of whole numbers, and so does `sql`, with {day} and {table} to be filled in."""
+
+    name: str
+    ours: Callable[[Mirror, Selection], list[Row]]
+    sql: Callable[[Selection], str]
+
+
+def _where(selection: Selection) -> str:
+    terms = [f"{{day}} BETWEEN {day_number(selection.first)} AND {day_number(selection.last)}"]
+    if selection.left_out:
+        terms.append(f"person NOT IN ({_listed(selection.left_out)})")
+    if selection.spaces is not None:
+        terms.append(f"space IN ({_listed(selection.spaces)})")
+    if selection.types != frozenset(ActivityType):
+        terms.append(f"type IN ({_listed(selection.types)})")
+    return " AND ".join(terms)
+
+
+def _listed(ids: frozenset[int] | frozenset[ActivityType]) -> str:
+    return ", ".join(str(int(one)) for one in sorted(ids))
+
+
+def our_calendar(mirror: Mirror, selection: Selection) -> list[Row]:
+    """(day, events, people, ten types) of every day with events."""
+    frame = calendar(mirror, selection)
+    frame = frame.assign(day=frame["day"].astype("datetime64[s]").astype("int64") // 86_400)
+    return [tuple(row) for row in frame[frame["events"] > 0].to_numpy().tolist()]
+
+
+def calendar_sql(selection: Selection) -> str:
+    """The calendar."""
+    people = "count(DISTINCT person) FILTER (WHERE person <> 0)"
+    return f"SELECT {{day}} AS d, count(*), {people}, {TYPE_COUNTS} FROM {{table}} WHERE {_where(selection)} GROUP BY 1 ORDER BY 1"
+
+
+def our_breakdown(mirror: Mirror, selection: Selection) -> list[Row]:
+    """(type, events, people) of every type with events."""
+    frame = breakdown(mirror, selection)
+    rows = zip(range(len(frame)), frame["events"].tolist(), frame["people"].tolist(), strict=True)
+    return [row for row in rows if row[1]]
+
+
+def breakdown_sql(selection: Selection) -> str:
+    """The breakdown."""
+    people = "count(DISTINCT person) FILTER (WHERE person <> 0)"
+    return f"SELECT type, count(*), {people} FROM {{table}} WHERE {_where(selection)} GROUP BY 1 ORDER BY 1"
+
+
+def our_people(mirror: Mirror, selection: Selection) -> list[Row]:
+    """(person, active days, longest streak, current streak, events, ten types) of everybody with events."""
+    people, active = presence(mirror, selection)
+    streaks = person_streaks(active, first=selection.first, today=selection.last)
+    events = person_counts(mirror, selection).events
+    columns = zip(people.tolist(), *(column.tolist() for column in streaks), events.sum(axis=1).tolist(), events.tolist(), strict=True)
+    return [(*row[:-1], *row[-1]) for row in columns if row[-2]]
+
+
+def people_sql(selection: Selection) -> str:
+    """The table of people with their streaks: runs of days keep the difference between day and row number."""
+    where, yesterday = _where(selection), day_number(selection.last) - 1
+    return f"""
+        WITH days AS (SELECT DISTINCT person, {{day}} AS d FROM {{table}} WHERE {where} AND person <> 0),
+        places AS (SELECT person, d, d - row_number() OVER (PARTITION BY person ORDER BY d) AS island FROM days),
+        runs AS (SELECT person, island, count(*) AS length, max(d) AS ended FROM places GROUP BY person, island),
+        streaks AS (
+            SELECT person, sum(length) AS active_days, max(length) AS longest,
+                max(CASE WHEN ended >= {yesterday} THEN length ELSE 0 END) AS current_streak
+            FROM runs GROUP BY person
+        ),
+        counts AS (SELECT person, count(*) AS events, {TYPE_COUNTS_NAMED} FROM {{table}} WHERE {where} AND person <> 0 GROUP BY person)
+        SELECT counts.person, active_days, longest, current_streak, events, {TYPE_NAMES}
+        FROM counts JOIN streaks ON counts.person = streaks.person ORDER BY 1"""
+
+
+TYPE_NAMES = ", ".join(f"n{kind.value}" for kind in ActivityType)
+TYPE_COUNTS_NAMED = ", ".join(f"count(*) FILTER (WHERE type = {kind.value}) AS n{kind.value}" for kind in ActivityType)
+
+QUESTIONS = (
+    Question("calendar", our_calendar, calendar_sql),
+    Question("breakdown", our_breakdown, breakdown_sql),
+    Question("people with streaks", our_people, people_sql),
+)
