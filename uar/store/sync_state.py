@@ -1,0 +1,78 @@
+"""How far each site's directory sync is, and the mark that tells mirrors of changed rows; all kept in `meta`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, insert, select, update
+
+from uar.store.schema import meta
+
+ATTEMPT = "directory_attempt:"
+
+
+@dataclass
+class SyncState:
+    """How far a site's sync is, kept in `meta`. Instants are epoch ms, 0: never.
+
+    `started_at` is the run that is under way or was interrupted (0: none); `done` the steps it need not repeat, `next_query` the page of
+    the list of people at which it goes on. `completed_at` is the end of the last complete run.
+    """
+
+    started_at: int = 0
+    done: list[str] = field(default_factory=list)
+    next_query: dict[str, str | int] | None = None
+    completed_at: int = 0
+    bumped_at: int = 0  # when the generation last grew because activities got their space
+    is_bump_due: bool = False
+    placed_id: int = 0  # activities up to this id have been looked at for a missing space
+
+
+def read_state(connection: Connection, site_id: int) -> SyncState:
+    """The state of the site's sync; a fresh one if there is none."""
+    text = connection.scalar(select(meta.c.value).where(meta.c.name == _state_name(site_id)))
+    return SyncState(**json.loads(text)) if text else SyncState()
+
+
+def save_state(connection: Connection, site_id: int, state: SyncState) -> None:
+    """Keep the state of the site's sync."""
+    set_meta(connection, _state_name(site_id), json.dumps(vars(state)))
+
+
+def _state_name(site_id: int) -> str:
+    return f"directory:{site_id}"
+
+
+def set_meta(connection: Connection, name: str, value: str) -> None:
+    """Set one value of `meta`."""
+    if not connection.execute(update(meta).where(meta.c.name == name).values(value=value)).rowcount:
+        connection.execute(insert(meta).values(name=name, value=value))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The last try to sync a configured site: when (epoch ms), and the sentence it ended with if it failed."""
+
+    site: str
+    at: int
+    error: str | None
+
+
+def note_attempt(connection: Connection, site: str, at: int, error: str | None) -> None:
+    """Keep how the last sync of a configured site ended. By the site's name, as a site that never answered has no row yet."""
+    set_meta(connection, f"{ATTEMPT}{site}", json.dumps({"at": at, "error": error}))
+
+
+def attempts(connection: Connection) -> list[Attempt]:
+    """The last try of each site, for the pages, `doctor` and the worker's own schedule."""
+    rows = connection.execute(
+        select(meta.c.name, meta.c.value).where(meta.c.name.startswith(ATTEMPT, autoescape=True)).order_by(meta.c.name)
+    )
+    return [Attempt(row.name.removeprefix(ATTEMPT), **json.loads(row.value)) for row in rows]
+
+
+def grow_generation(connection: Connection) -> None:
+    """Tell every mirror that rows it holds were changed."""
+    grown = int(connection.scalar(select(meta.c.value).where(meta.c.name == "generation")) or 0) + 1
+    set_meta(connection, "generation", str(grown))
