@@ -1,0 +1,124 @@
+"""The sample site: believable, seeded, and loaded through the same door as real events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from uar import demo
+from uar.activity import Activity, ActivityType, ActorKind, Source
+from uar.capture.catalog import lookup
+from uar.demo_cast import HABIT_COUNTS, Habit, Member, cast
+
+TODAY = date(2026, 11, 24)
+MONDAY, SATURDAY = 0, 5
+
+
+@pytest.fixture(scope="module")
+def members() -> list[Member]:
+    return cast(TODAY, 42)
+
+
+@pytest.fixture(scope="module")
+def acts(members: list[Member]) -> list[Activity]:
+    return list(demo.activities(members, TODAY, 42))
+
+
+def local_day(act: Activity, zone: str) -> date:
+    return datetime.fromtimestamp(act.occurred_at / 1000, ZoneInfo(zone)).date()
+
+
+def days_of(acts: list[Activity], member: Member) -> set[date]:
+    return {local_day(act, member.zone) for act in acts if act.account == member.account}
+
+
+def with_habit(members: list[Member], habit: Habit) -> list[Member]:
+    return [member for member in members if member.habit is habit and member.kind is not ActorKind.APP]
+
+
+def test_the_cast_is_200_different_people_and_three_apps(members: list[Member]) -> None:
+    assert Counter(member.kind is ActorKind.APP for member in members) == {False: 200, True: 3}
+    assert len({member.name for member in members}) == len({member.account for member in members}) == 203
+    assert len({member.zone for member in members if member.kind is not ActorKind.APP}) == 7
+    assert {habit: len(with_habit(members, habit)) for habit in Habit} == HABIT_COUNTS
+
+
+def test_names_are_of_every_kind(members: list[Member]) -> None:
+    names = [member.name for member in members]
+    assert any("\u0600" <= letter <= "\u06ff" for name in names for letter in name)  # right to left
+    assert any(len(name) > 60 for name in names)
+    assert any('"' in name and "," in name for name in names)
+    assert any(" " not in name for name in names)
+
+
+def test_the_same_seed_gives_the_same_site_and_another_seed_another(members: list[Member]) -> None:
+    day = TODAY - timedelta(days=20)
+
+    def some(seed: int) -> list[Activity]:
+        return [act for member in cast(TODAY, seed)[:20] for act in demo._day_of(member, day, TODAY, seed)]
+
+    assert some(42) == some(42)
+    assert some(42) != some(43)
+
+
+def test_the_period_is_fourteen_months_up_to_today(acts: list[Activity]) -> None:
+    days = {local_day(act, "UTC") for act in acts}
+    assert demo.first_day(TODAY) == date(2025, 9, 1)
+    assert min(days) <= date(2025, 9, 2)
+    assert max(days) in (TODAY, TODAY + timedelta(days=1))
+    assert 100_000 < len(acts) < 160_000
+
+
+def test_all_ten_types_occur_and_two_thirds_are_views(acts: list[Activity]) -> None:
+    counts = Counter(act.type for act in acts)
+    assert set(counts) == set(ActivityType)
+    assert 0.60 < counts[ActivityType.VIEW] / len(acts) < 0.70
+
+
+def test_every_event_is_one_of_the_catalog_with_its_type(acts: list[Activity]) -> None:
+    for name, kind in {(act.event_name, act.type) for act in acts}:
+        entry = lookup(Source.FORGE, name)
+        assert entry is not None, name
+        assert (entry.type, entry.is_activity) == (kind, True)
+
+
+def test_weekends_and_company_holidays_are_quiet(acts: list[Activity]) -> None:
+    of_people = Counter(local_day(act, "Europe/Berlin") for act in acts if act.actor_kind is not ActorKind.APP)
+    weekend = [count for day, count in of_people.items() if day.weekday() >= SATURDAY]
+    working = [count for day, count in of_people.items() if day.weekday() < SATURDAY]
+    assert sum(weekend) / len(weekend) < 0.15 * sum(working) / len(working)
+    assert of_people[date(2025, 12, 25)] < 5
+
+
+def test_one_day_of_mass_import_stands_out(acts: list[Activity]) -> None:
+    created = Counter(local_day(act, "UTC") for act in acts if act.type is ActivityType.CREATE)
+    (day, most), (_, second) = created.most_common(2)
+    assert day == demo.import_day(TODAY) == date(2026, 7, 8)
+    assert most > demo.IMPORT_PAGES > 10 * second
+
+
+def test_people_keep_their_habits(acts: list[Activity], members: list[Member]) -> None:
+    for member in with_habit(members, Habit.MONDAYS):
+        assert {day.weekday() for day in days_of(acts, member)} == {MONDAY}
+    for member in with_habit(members, Habit.NEVER):
+        assert days_of(acts, member) == set()
+    for member in with_habit(members, Habit.GONE):
+        assert max(days_of(acts, member)) <= member.last < TODAY - timedelta(days=30)
+    for member in with_habit(members, Habit.NEW):
+        assert min(days_of(acts, member)) >= member.first > TODAY - timedelta(days=151)
+
+
+def test_readers_only_read(acts: list[Activity], members: list[Member]) -> None:
+    readers = {member.account for member in with_habit(members, Habit.READER)}
+    assert {act.type for act in acts if act.account in readers} == {ActivityType.VIEW}
+
+
+def test_people_work_in_the_daytime_of_their_zone(acts: list[Activity], members: list[Member]) -> None:
+    zones = {member.account: member.zone for member in members if member.kind is not ActorKind.APP}
+    hours = Counter(
+        datetime.fromtimestamp(act.occurred_at / 1000, ZoneInfo(zones[act.account])).hour for act in acts if act.account in zones
+    )
+    assert sum(hours[hour] for hour in range(7, 19)) > 0.97 * sum(hours.values())
