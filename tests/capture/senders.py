@@ -25,9 +25,13 @@ DATACENTER_SECRET = "example-secret"
 CONNECT_TOKEN = "a-long-random-token-for-the-address"
 
 
-@cache
 def private_key(name: str = KEY_ID) -> RSAPrivateKey:
     """An RSA key of this test run; the same name gives the same key."""
+    return _key(name)
+
+
+@cache
+def _key(name: str) -> RSAPrivateKey:
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 

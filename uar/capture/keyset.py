@@ -73,12 +73,14 @@ def parse_key_set(text: bytes) -> Keys:
     return keys
 
 
-def _key(entry: Mapping[str, Any]) -> RSAPublicKey | None:
+def _key(entry: Any) -> RSAPublicKey | None:
+    if not isinstance(entry, dict):
+        return None
     is_ours = entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig" and entry.get("alg", "RS256") == "RS256"
     if not is_ours or "d" in entry or not isinstance(entry.get("kid"), str):
         return None
     try:
-        key = RSAAlgorithm.from_jwk(dict(entry))
+        key = RSAAlgorithm.from_jwk(entry)
     except (PyJWTError, ValueError, TypeError):
         return None
     return key if isinstance(key, RSAPublicKey) and key.key_size >= MIN_KEY_BITS else None

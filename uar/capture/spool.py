@@ -146,6 +146,21 @@ def salvaged_rows(path: Path) -> list[tuple[Any, ...]]:
     return [rows[key] for key in sorted(rows)]
 
 
+def add_deliveries(path: Path, other: Path) -> None:
+    """Adds the deliveries of another spool file, such as a backup's, to the spool of a worker that does not run.
+
+    Raises `SpoolBroken`. Deliveries that were in both are stored once all the same.
+    """
+    try:
+        connection = open_file(path)
+        connection.execute("ATTACH ? AS other", (str(other),))
+        connection.execute(f"INSERT INTO main.deliveries ({COLUMNS}) SELECT {COLUMNS} FROM other.deliveries ORDER BY id")
+        connection.execute("DETACH other")
+        connection.close()
+    except sqlite.Error as error:
+        raise SpoolBroken(f"The deliveries of {other} cannot be added to {path} ({error}).") from error
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes the file's name durable, not only its content (man 2 fsync)."""
     handle = os.open(folder, os.O_RDONLY)
