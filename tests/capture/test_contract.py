@@ -141,8 +141,19 @@ def test_the_connection_test_is_answered_signed_or_not_and_kept_nowhere(worker: 
 
 @pytest.mark.parametrize(
     "query",
-    ["", "?", "?token=", "?token=wrong", f"?Token={CONNECT_TOKEN}", f"?token={CONNECT_TOKEN}x", f"?token={CONNECT_TOKEN[:-1]}"]
-    + [f"?token={CONNECT_TOKEN}&token={CONNECT_TOKEN}", "?token=%C3%A9%00", "?token=another-token", f"?x=token={CONNECT_TOKEN}"],
+    [
+        "",
+        "?",
+        "?token=",
+        "?token=wrong",
+        f"?Token={CONNECT_TOKEN}",
+        f"?token={CONNECT_TOKEN}x",
+        f"?token={CONNECT_TOKEN[:-1]}",
+        f"?token={CONNECT_TOKEN}&token={CONNECT_TOKEN}",
+        "?token=%C3%A9%00",
+        "?token=another-token",
+        f"?x=token={CONNECT_TOKEN}",
+    ],
 )
 def test_a_wrong_token_in_the_address_is_refused(worker: RunningWorker, query: str) -> None:
     with nothing_kept(worker):
@@ -186,7 +197,7 @@ def test_bodies_up_to_a_mebibyte_are_read(worker: RunningWorker) -> None:
         assert worker.post_datacenter(body + b" ") == 413
         assert worker.post_datacenter(body + body) == 413
         chunked = iter([body, body])
-        assert worker.post(DATACENTER, chunked, {"X-Hub-Signature": "sha256=00", "Transfer-Encoding": "chunked"}) == 413
+        assert worker.post(DATACENTER, chunked, {"X-Hub-Signature": "sha256=00"}) == 413
         assert worker.post(DATACENTER, b"", {"Content-Length": "1" + "0" * 18}) == 413
 
 
@@ -221,15 +232,17 @@ def test_only_post_delivers(worker: RunningWorker, method: str) -> None:
         "/webhooks//forge",
         "/webhooks/forge/x",
         "/webhooks/datacenter",
-    ]
-    + ["/webhooks/datacenter/", "/webhooks/datacenter/wiki/", "/webhooks/connect/acme", "/webhooks/connect/acme/", "/webhooks/other"]
-    + [
+        "/webhooks/datacenter/",
+        "/webhooks/datacenter/wiki/",
+        "/webhooks/connect/acme",
+        "/webhooks/connect/acme/",
+        "/webhooks/other",
         "/webhooks/forge/../../metrics",
         "/webhooks/forge%00",
         "/webhooks/%2e%2e/metrics",
         "/WEBHOOKS/FORGE",
         "/metrics/",
-        "/" + "x" * 50_000,
+        "/" + "x" * 50000,
     ],
 )
 def test_other_paths_are_nowhere(worker: RunningWorker, path: str) -> None:

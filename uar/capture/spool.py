@@ -139,6 +139,7 @@ def salvaged_rows(path: Path) -> list[tuple[Any, ...]]:
     for order in ("ASC", "DESC"):
         try:
             connection = sqlite.connect(str(path), isolation_level=None)
+            connection.execute("PRAGMA writable_schema=ON")  # else a file that is too short is not read at all
             for row in connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id {order}"):
                 rows[row[0]] = row[1:]
         except sqlite.DatabaseError:
@@ -278,6 +279,7 @@ class Spool:
             self._write(group, until_id)
             self.is_writable = True
             self.depth += len(group)
+            self.used_bytes += sum(len(delivery.body) for delivery, _ in group)  # until it is measured
             if until_id is not None or time.monotonic() - self._measured_at > MEASURE_S:
                 self._measure()
         except sqlite.Error as error:

@@ -1,0 +1,262 @@
+"""The spool: durable before reported, in order, bounded, and never broken for good."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pysqlite3 import dbapi2 as sqlite
+
+import uar.capture.spool
+from uar.activity import Source
+from uar.capture.delivery import Delivery
+from uar.capture.spool import DataDirInUse, Spool, SpoolBroken, SpoolFull, salvaged_rows, sole_owner
+
+LIMIT = 64 * 1024 * 1024
+
+
+class Reports:
+    """What the spool reported: waiter → durable."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Any, bool] = {}
+        self.groups: list[int] = []
+
+    def __call__(self, waiters: Sequence[Any], is_durable: bool) -> None:
+        self.groups.append(len(waiters))
+        self.seen.update(dict.fromkeys(waiters, is_durable))
+
+    def wait(self, waiter: Any, within_s: float = 5.0) -> bool:
+        wait_for(lambda: waiter in self.seen, within_s)
+        return self.seen[waiter]
+
+
+def wait_for(is_true: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Returns once it is true."""
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+def made(number: int, body: bytes = b"{}") -> Delivery:
+    return Delivery(Source.DATACENTER, "wiki", "page_created", f"request-{number}", 1_795_500_000_000 + number, body)
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
+
+
+@pytest.fixture
+def spool(tmp_path: Path, reports: Reports) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool.db", LIMIT, reports)
+    yield opened
+    opened.stop(5)
+
+
+def fill(spool: Spool, reports: Reports, numbers: range, body: bytes = b"{}") -> None:
+    for number in numbers:
+        spool.append(made(number, body), number)
+    assert all(reports.wait(number) for number in numbers)
+
+
+def rows_on_disk(path: Path) -> int:
+    with closing(sqlite.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM deliveries").fetchone()[0])
+
+
+def test_a_reported_delivery_is_in_the_file(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    fill(spool, reports, range(3))
+    assert rows_on_disk(tmp_path / "spool.db") == 3
+    assert spool.depth == 3
+
+
+def test_deliveries_come_back_whole_and_in_order(spool: Spool, reports: Reports) -> None:
+    odd = Delivery(Source.FORGE, "site", None, None, 5, bytes(range(256)))
+    spool.append(odd, "odd")
+    fill(spool, reports, range(700))
+    taken = spool.take(0, 10_000, LIMIT)
+    assert [spooled.delivery for spooled in taken] == [odd, *map(made, range(700))]
+    assert [spooled.id for spooled in taken] == sorted(spooled.id for spooled in taken)
+
+
+def test_a_take_is_bounded_by_count_and_by_bytes(spool: Spool, reports: Reports) -> None:
+    fill(spool, reports, range(10), b"x" * 1000)
+    assert len(spool.take(0, 4, LIMIT)) == 4
+    assert len(spool.take(0, 100, 2500)) == 3
+    assert len(spool.take(0, 100, 1)) == 1
+    assert spool.take(0, 100, LIMIT)[-1].id == spool.take(spool.take(0, 9, LIMIT)[-1].id, 1, 1)[0].id
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_stays(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    fill(spool, reports, range(10))
+    spool.forget(spool.take(0, 6, LIMIT)[-1].id)
+    wait_for(lambda: spool.depth == 4)
+    assert rows_on_disk(tmp_path / "spool.db") == 4
+    assert spool.take(0, 1, 1)[0].delivery == made(6)
+
+
+def test_many_deliveries_share_a_commit(spool: Spool, reports: Reports) -> None:
+    threads = [threading.Thread(target=fill, args=(spool, reports, range(start, start + 200))) for start in range(0, 1600, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reports.seen) == 1600
+    assert max(reports.groups) > 1
+    assert spool.depth == len(spool.take(0, 10_000, LIMIT)) == 1600
+
+
+def test_deliveries_outlive_the_process(tmp_path: Path, reports: Reports) -> None:
+    first = Spool(tmp_path / "spool.db", LIMIT, reports)
+    fill(first, reports, range(5))
+    first.stop(5)
+    second = Spool(tmp_path / "spool.db", LIMIT, reports)
+    assert second.depth == 5
+    assert second.arrived.is_set()
+    assert [spooled.delivery for spooled in second.take(0, 10, LIMIT)] == [made(number) for number in range(5)]
+    second.stop(5)
+
+
+def test_a_closing_spool_keeps_what_is_queued_and_takes_no_more(tmp_path: Path, reports: Reports) -> None:
+    spool = Spool(tmp_path / "spool.db", LIMIT, reports)
+    for number in range(300):
+        spool.append(made(number), number)
+    spool.stop(5)
+    assert list(reports.seen.values()) == [True] * 300
+    assert rows_on_disk(tmp_path / "spool.db") == 300
+    with pytest.raises(SpoolFull):
+        spool.append(made(1), 1)
+
+
+def test_a_full_spool_takes_no_more_until_it_is_drained(tmp_path: Path, reports: Reports) -> None:
+    spool = Spool(tmp_path / "spool.db", 1024 * 1024, reports)
+    for number in range(9):
+        spool.append(made(number, b"x" * 100_000), number)
+        reports.wait(number)
+    with pytest.raises(SpoolFull):
+        spool.append(made(10, b"x" * 200_000), 10)
+    spool.forget(spool.take(0, 100, LIMIT)[-1].id)
+    wait_for(lambda: spool.depth == 0)
+    fill(spool, reports, range(100, 102), b"x" * 100_000)
+    spool.stop(5)
+
+
+def test_a_full_queue_takes_no_more(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.spool, "QUEUE_LIMIT", 0)
+    with pytest.raises(SpoolFull):
+        spool.append(made(1), 1)
+
+
+def test_a_full_disk_is_reported_and_survived(spool: Spool, reports: Reports) -> None:
+    fill(spool, reports, range(2))
+    pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
+    spool._connection.execute(f"PRAGMA max_page_count = {pages}")
+    spool.append(made(2, b"x" * 100_000), "too much")
+    assert reports.wait("too much") is False
+    assert spool.is_writable is False
+    assert len(spool.take(0, 10, LIMIT)) == 2
+    spool._connection.execute("PRAGMA max_page_count = 1000000")
+    wait_for(lambda: spool.is_writable)
+    fill(spool, reports, range(3, 5))
+    assert [spooled.delivery for spooled in spool.take(0, 10, LIMIT)] == [made(number) for number in (0, 1, 3, 4)]
+
+
+def test_a_foreign_lock_is_not_waited_for_for_ever(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    with closing(sqlite.connect(str(tmp_path / "spool.db"), isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        started_at = time.monotonic()
+        spool.append(made(1), 1)
+        assert reports.wait(1) is False
+        assert time.monotonic() - started_at < 1.5
+        foreign.execute("ROLLBACK")
+    fill(spool, reports, range(2, 4))
+
+
+def test_a_file_that_was_removed_is_never_acknowledged_into(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    fill(spool, reports, range(2))
+    (tmp_path / "spool.db").rename(tmp_path / "moved.db")
+    spool.append(made(2), 2)
+    assert reports.wait(2) is False
+    fill(spool, reports, range(3, 5))
+    assert [spooled.delivery for spooled in spool.take(0, 10, LIMIT)] == [made(3), made(4)]
+
+
+@pytest.mark.parametrize("damage", ["end", "middle", "head"])
+def test_a_damaged_file_is_set_aside_and_what_is_readable_is_kept(
+    damage: str, tmp_path: Path, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "spool.db"
+    first = Spool(path, LIMIT, reports)
+    fill(first, reports, range(200), b"x" * 2000)
+    first.stop(5)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if damage == "end":
+            file.truncate(size - 3 * 4096 - 100)
+        else:
+            file.seek(0 if damage == "head" else size // 2)
+            file.write(b"\xa5" * 9000)
+    second = Spool(path, LIMIT, reports)
+    kept = [spooled.delivery for spooled in second.take(0, 1000, LIMIT)]
+    aside = list(tmp_path.glob("spool-damaged-*.db"))
+    assert len(aside) == 1
+    assert aside[0].name in caplog.text
+    assert len(kept) == 0 if damage == "head" else 50 < len(kept) < 200
+    assert all(found == made(int(str(found.delivery_id).removeprefix("request-")), b"x" * 2000) for found in kept)
+    fill(second, reports, range(500, 502))
+    second.stop(5)
+
+
+def test_a_log_torn_at_its_end_costs_only_what_was_torn(tmp_path: Path, reports: Reports) -> None:
+    script = (
+        "import sys, os; from pathlib import Path; from uar.capture.spool import Spool; from tests.capture.test_spool import *\n"
+        "reports = Reports(); spool = Spool(Path(sys.argv[1]), LIMIT, reports)\n"
+        "for number in range(20): fill(spool, reports, range(number, number + 1))\n"
+        "os._exit(0)"
+    )
+    path = tmp_path / "spool.db"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, cwd=Path(__file__).parent.parent.parent)
+    with (tmp_path / "spool.db-wal").open("r+b") as file:
+        file.truncate((tmp_path / "spool.db-wal").stat().st_size - 10)
+    spool = Spool(path, LIMIT, reports)
+    assert spool.depth == 19
+    fill(spool, reports, range(100, 102))
+    spool.stop(5)
+
+
+def test_nothing_can_be_salvaged_from_what_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"nonsense" * 1000)
+    assert salvaged_rows(tmp_path / "x.db") == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, reports: Reports) -> None:
+    with pytest.raises(SpoolBroken, match=r"missing/spool\.db cannot be opened"):
+        Spool(tmp_path / "missing" / "spool.db", LIMIT, reports)
+
+
+def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:
+    with sole_owner(tmp_path), pytest.raises(DataDirInUse, match="Another worker uses"), sole_owner(tmp_path):
+        pass
+    with sole_owner(tmp_path):
+        pass
+
+
+def test_deleted_bodies_leave_the_file_and_its_log(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    fill(spool, reports, range(20), b"the-name-of-a-person" * 50)
+    spool.forget(spool.take(0, 100, LIMIT)[-1].id)
+    wait_for(lambda: (tmp_path / "spool.db-wal").stat().st_size == 0)
+    assert b"the-name-of-a-person" not in (tmp_path / "spool.db").read_bytes()
+
+
+def test_every_commit_waits_for_the_disk(spool: Spool) -> None:
+    assert spool._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert spool._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
