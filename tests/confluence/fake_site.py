@@ -172,7 +172,7 @@ class FakeDataCenter(FakeSite):
         if path == "/rest/api/group":
             return self._page(request, [{"name": name, "type": "group"} for name in self.groups])
         if path.startswith("/rest/api/group/") and path.endswith("/member"):
-            members = self.groups.get(path.split("/")[-2])
+            members = self.groups.get(path.removeprefix("/rest/api/group/").removesuffix("/member"))
             return super().route(request) if members is None else self._page(request, [self.users[key] for key in members])
         if path == "/rest/api/user/list" and self.has_user_list:
             return self._page(request, list(self.users.values()))
@@ -190,6 +190,7 @@ class FakeDataCenter(FakeSite):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     site: FakeSite
 
     def do_GET(self) -> None:

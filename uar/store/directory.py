@@ -263,7 +263,7 @@ def add_members(connection: Connection, pairs: Iterable[tuple[int, int]]) -> Non
     for chunk in chunks(sorted(set(pairs))):
         pair = tuple_(memberships.c.group_id, memberships.c.person_id)
         query = select(memberships.c.group_id, memberships.c.person_id).where(pair.in_(chunk))
-        known = set(connection.execute(query).tuples())
+        known = {(row.group_id, row.person_id) for row in connection.execute(query)}
         new = [{"group_id": group_id, "person_id": person_id} for group_id, person_id in chunk if (group_id, person_id) not in known]
         if new:
             connection.execute(insert(memberships), new)

@@ -40,7 +40,7 @@ def _same(connection: Connection, table: Table, key: Column[Any], kept: int, gon
     query = select(theirs.c.id, mine.c.id).where(
         mine.c.site_id == kept, theirs.c.site_id == gone, mine.c[key.name] == theirs.c[key.name], mine.c.id != UNKNOWN_ID
     )
-    return {int(old): int(new) for old, new in connection.execute(query).tuples()}
+    return {int(old): int(new) for old, new in connection.execute(query)}
 
 
 def _move_people(connection: Connection, kept: int, gone: int) -> None:
