@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActivityType
-from uar.report.counting import Bools, day_groups, days_in_range, seen, slot_events, slots_of_types
-from uar.report.mirror import TYPES, Mirror
+from uar.report.counting import day_groups, days_in_range, slot_events, types_seen
+from uar.report.mirror import Mirror, UInt16
 from uar.report.selection import Selection
 
 
@@ -22,19 +22,20 @@ def breakdown(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 
 def _breakdown(mirror: Mirror, selection: Selection) -> pd.DataFrame:
     events = slot_events(mirror, selection, days_in_range(selection), day_groups(selection)).sum(axis=0)
+    types = _types_seen(mirror, selection)
     columns = {
         "type": pd.array([kind.key for kind in ActivityType], dtype="str"),
         "events": events,
         "share": events / max(int(events.sum()), 1),
-        "people": np.count_nonzero(_people_by_type(mirror, selection), axis=1).astype(np.int64),
+        "people": np.array([np.count_nonzero(types & np.uint16(1 << kind)) for kind in ActivityType], dtype=np.int64),
     }
     return pd.DataFrame(columns)
 
 
 def active_people(mirror: Mirror, selection: Selection) -> int:
     """How many distinct people have at least one event in the selection, without the unknown person."""
-    return int(np.count_nonzero(_people_by_type(mirror, selection).any(axis=0)))
+    return int(np.count_nonzero(_types_seen(mirror, selection)))
 
 
-def _people_by_type(mirror: Mirror, selection: Selection) -> Bools:
-    return mirror.memo.answer(("people by type", selection), lambda: seen(mirror, selection, TYPES, slots_of_types(selection)))
+def _types_seen(mirror: Mirror, selection: Selection) -> UInt16:
+    return mirror.memo.answer(("types seen", selection), lambda: types_seen(mirror, selection))

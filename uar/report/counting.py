@@ -1,20 +1,25 @@
-"""The two questions behind every number, answered block by block on two threads.
+"""The questions behind every number, answered block by block on two threads.
 
-`seen` says which people did anything in each group (a day, a type …); `slot_events` adds up events per quarter and type.
-Filters: `people` picks rows by the sort order, `spaces` row by row, days and types by the group table, `left_out` at the end.
+    slot_events       events per quarter and type: from each block's totals, less those of people who do not count
+    seen              which people acted in each group of quarters (a day): from each block's cells
+    types_seen        which types each person did
+    events_by_person  events per person and type
+
+Filters: people by the sort order, spaces row by row, days by a table of quarters, types by bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uar.report.mirror import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Int64, Mirror, slot_totals
+from uar.report.mirror import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Int32, Int64, Mirror, UInt16, by_person, slot_totals
 from uar.report.selection import Selection
 from uar.report.zones import day_number, local_days
 
@@ -27,6 +32,10 @@ NOWHERE = -1
 THREADS = 2  # numpy lets go of Python's lock while it works; more threads gain little, as memory is the limit
 CHUNK = 65_536  # rows at a time, so that what is computed on the way stays in the processor's cache
 WORTH_A_THREAD = 200_000  # rows
+
+ALL_TYPES = (1 << TYPES) - 1
+QUARTER_OF_SLOT = (np.arange(SLOTS) // TYPES).astype(np.uint16)
+TYPE_BIT_OF_SLOT = (1 << np.arange(SLOTS) % TYPES).astype(np.uint16)
 
 
 def days_in_range(selection: Selection) -> int:
@@ -52,30 +61,17 @@ def blocks_in_range(mirror: Mirror, selection: Selection) -> list[Block]:
     return [block for number, block in mirror.blocks.items() if low <= number <= high]
 
 
-def counted_people(mirror: Mirror, selection: Selection) -> Bools:
-    """Per person code: whether this person may count as a person. The unknown person and those left out never do."""
-    counted = np.ones(len(mirror.people), dtype=bool)
-    counted[mirror.people.among(selection.left_out | {UNKNOWN_PERSON})] = False
-    if selection.people is not None:
-        chosen = np.zeros(len(mirror.people), dtype=bool)
-        chosen[mirror.people.among(selection.people)] = True
-        counted &= chosen
-    return counted
-
-
-def seen(mirror: Mirror, selection: Selection, groups: int, slot_groups: GroupOf) -> Bools:
-    """Whether each person acted in each group: bool [groups, people by code]; never true for people who do not count.
-
-    `slot_groups` gives the group of each slot of a week, or -1; types and days outside the selection must be -1 there.
-    """
+def seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Bools:
+    """Whether each person acted in each group of quarters: bool [groups, people by code]; never true for people who do not count."""
     width = len(mirror.people)
     marks = np.zeros((groups + 1) * width, dtype=bool)  # the last line takes what is in no group
+    source = _Source.of(mirror, selection, _few(mirror, selection))
 
     def mark(block: Block) -> None:
-        group = slot_groups(block.number)
+        group = quarter_groups(block.number)
         lines = np.where(group == NOWHERE, groups, group) * width
-        for person, slot, _ in _rows(mirror, selection, block, selection.people):
-            place = lines.take(slot, mode="clip")
+        for person, quarter, _ in source.cells(block):
+            place = lines.take(quarter, mode="clip")
             place += person
             np.put(marks, place, True, mode="clip")
 
@@ -85,25 +81,20 @@ def seen(mirror: Mirror, selection: Selection, groups: int, slot_groups: GroupOf
     return found
 
 
-def slots_of_days(selection: Selection) -> GroupOf:
-    """Group of a slot = the day's place in the range; -1 outside the range and for types that are not chosen."""
-    quarters, chosen = day_groups(selection), chosen_types(selection)
+def types_seen(mirror: Mirror, selection: Selection) -> UInt16:
+    """Which types each person did in the range, bit by bit (1 << type), by code; 0 for people who do not count."""
+    source = _Source.of(mirror, selection, _few(mirror, selection))
+    inside = day_groups(selection)
+    found = np.zeros(len(mirror.people), dtype=np.uint16)
+    for parts in _each(lambda block: source.types(block, inside(block.number) != NOWHERE), blocks_in_range(mirror, selection)):
+        for person, types in parts:
+            found[person] |= types  # each person stands once in a part
+    return found * counted_people(mirror, selection) & np.uint16(type_bits(selection))
 
-    def of(block: int) -> Int64:
-        return np.where(chosen, quarters(block)[:, None], NOWHERE).ravel()
 
-    return of
-
-
-def slots_of_types(selection: Selection) -> GroupOf:
-    """Group of a slot = its type; -1 outside the range and for types that are not chosen."""
-    quarters, chosen = day_groups(selection), chosen_types(selection)
-    types = np.where(chosen, np.arange(TYPES), NOWHERE)
-
-    def of(block: int) -> Int64:
-        return np.where(quarters(block)[:, None] == NOWHERE, NOWHERE, types).ravel()
-
-    return of
+def type_bits(selection: Selection) -> int:
+    """The selected types, as the sum of 1 << type."""
+    return sum(1 << kind for kind in selection.types)
 
 
 def chosen_types(selection: Selection) -> Bools:
@@ -116,7 +107,17 @@ def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_group
     blocks = blocks_in_range(mirror, selection)
     if not blocks:
         return np.zeros((groups, TYPES), dtype=np.int64)
-    totals = np.stack(_each(lambda block: _block_totals(mirror, selection, block), blocks)).reshape(-1, TYPES)
+    kept = _kept_people(mirror, selection)
+    only_kept = np.count_nonzero(kept) <= len(kept) // 2  # count the smaller side
+    source = _Source.of(mirror, selection, np.flatnonzero(kept == only_kept))
+
+    def block_totals(block: Block) -> Int64:
+        if only_kept:
+            return source.totals(block)
+        everything = block.totals if source.in_space is None else _Source(None, source.in_space, source.bits).totals(block)
+        return everything - source.totals(block)
+
+    totals = np.stack(_each(block_totals, blocks)).reshape(-1, TYPES)
     group = np.concatenate([quarter_groups(block.number) for block in blocks])
     inside = group != NOWHERE
     bins = group[inside][:, None] * TYPES + np.arange(TYPES)
@@ -127,12 +128,13 @@ def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_group
 def events_by_person(mirror: Mirror, selection: Selection) -> Int64:
     """Events per person code and type: int64 [people, 10]; zero for people who do not count, the unknown person included."""
     width = TYPES + 1  # the last column takes what is in no group
-    slot_groups = slots_of_types(selection)
+    inside, chosen = day_groups(selection), chosen_types(selection)
+    source = _Source.of(mirror, selection, _few(mirror, selection))
 
     def tally(block: Block) -> list[tuple[int, Int64]]:
-        group = slot_groups(block.number)
-        column = np.where(group == NOWHERE, TYPES, group)
-        return [_tally(column, width, *rows) for rows in _rows(mirror, selection, block, selection.people)]
+        is_inside = inside(block.number) != NOWHERE
+        column = np.where(is_inside[:, None] & chosen, np.arange(TYPES), TYPES).ravel()
+        return [_tally(column, width, *rows) for rows in source.rows(block)]
 
     totals = np.zeros(len(mirror.people) * width, dtype=np.int64)
     for parts in _each(tally, blocks_in_range(mirror, selection)):
@@ -142,7 +144,7 @@ def events_by_person(mirror: Mirror, selection: Selection) -> Int64:
     return table * counted_people(mirror, selection)[:, None]
 
 
-def _tally(column: Int64, width: int, person: NDArray[Any], slot: NDArray[Any], count: NDArray[Any]) -> tuple[int, Int64]:
+def _tally(column: Int64, width: int, person: Int32, slot: UInt16, count: NDArray[Any]) -> tuple[int, Int64]:
     """Where in the flat table of people and columns these rows begin, and their sums from there on."""
     start = int(person[0]) * width
     place = column.take(slot, mode="clip")
@@ -155,49 +157,100 @@ def _tally(column: Int64, width: int, person: NDArray[Any], slot: NDArray[Any], 
     return start, sums
 
 
-def _block_totals(mirror: Mirror, selection: Selection, block: Block) -> Int64:
-    """Events per slot of the block that pass the filters of people and spaces."""
+@dataclass(frozen=True)
+class _Source:
+    """Where a question's rows come from: people (codes, ascending; None: all), spaces (bool per code; None: all), types (bits)."""
+
+    people: Int64 | None
+    in_space: Bools | None
+    bits: int
+
+    @staticmethod
+    def of(mirror: Mirror, selection: Selection, people: Int64 | None) -> _Source:
+        in_space = None
+        if selection.spaces is not None:
+            in_space = np.zeros(len(mirror.spaces), dtype=bool)
+            in_space[mirror.spaces.among(selection.spaces)] = True
+        return _Source(people, in_space, type_bits(selection))
+
+    def rows(self, block: Block) -> Iterator[tuple[Int32, UInt16, NDArray[Any]]]:
+        """Person, slot and count of the rows, of any type, some at a time; never empty."""
+        for part in self._parts(block.person):
+            person, slot, count = block.person[part], block.slot[part], block.count[part]
+            if self.in_space is not None:
+                # Positions and `take` cost half of what three masks do.
+                keep = np.flatnonzero(self.in_space.take(block.space[part], mode="clip"))
+                person, slot, count = person.take(keep), slot.take(keep), count.take(keep)
+            if len(person):
+                yield person, slot, count
+
+    def cells(self, block: Block) -> Iterator[tuple[Int32, UInt16, UInt16]]:
+        """Person, quarter of the week and types (bits) of what has a chosen type, some at a time; never empty."""
+        for person, quarter, types in self._cells_of_any_type(block):
+            if self.bits == ALL_TYPES:
+                yield person, quarter, types
+                continue
+            keep = np.flatnonzero(types & np.uint16(self.bits))
+            if len(keep):
+                yield person.take(keep), quarter.take(keep), types.take(keep)
+
+    def _cells_of_any_type(self, block: Block) -> Iterator[tuple[Int32, UInt16, UInt16]]:
+        if self.in_space is None:
+            cells = block.cells
+            for part in self._parts(cells.person):
+                yield cells.person[part], cells.quarter[part], cells.types[part]
+            return
+        for person, slot, _ in self.rows(block):
+            yield person, QUARTER_OF_SLOT.take(slot, mode="clip"), TYPE_BIT_OF_SLOT.take(slot, mode="clip")
+
+    def types(self, block: Block, inside: Bools) -> list[tuple[Int32, UInt16]]:
+        """Parts of people, each once, and their types (bits) in those quarters of the week that are `inside`."""
+        if self.in_space is None and inside.all():
+            return [block.types_by_person]
+        return [by_person(person, types * inside.take(quarter, mode="clip")) for person, quarter, types in self.cells(block)]
+
+    def totals(self, block: Block) -> Int64:
+        """Events per slot."""
+        totals = np.zeros(SLOTS, dtype=np.int64)
+        for _, slot, count in self.rows(block):
+            totals += slot_totals(slot, count)
+        return totals
+
+    def _parts(self, sorted_people: Int32) -> Iterator[slice | Int64]:
+        """Which positions to look at, some at a time."""
+        places = None if self.people is None else _places(sorted_people, self.people)
+        for start in range(0, len(sorted_people) if places is None else len(places), CHUNK):
+            yield slice(start, start + CHUNK) if places is None else places[start : start + CHUNK]
+
+
+def _kept_people(mirror: Mirror, selection: Selection) -> Bools:
+    """Per person code: whether this person's events count."""
+    kept = np.ones(len(mirror.people), dtype=bool)
     if selection.people is not None:
-        return _totals_of(mirror, selection, block, selection.people - selection.left_out)
-    everything = block.totals if selection.spaces is None else _totals_of(mirror, selection, block, None)
-    return everything - _totals_of(mirror, selection, block, selection.left_out) if selection.left_out else everything
+        kept[:] = False
+        kept[mirror.people.among(selection.people)] = True
+    kept[mirror.people.among(selection.left_out)] = False
+    return kept
 
 
-def _totals_of(mirror: Mirror, selection: Selection, block: Block, people: frozenset[int] | None) -> Int64:
-    totals = np.zeros(SLOTS, dtype=np.int64)
-    for _, slot, count in _rows(mirror, selection, block, people):
-        totals += slot_totals(slot, count)
-    return totals
+def counted_people(mirror: Mirror, selection: Selection) -> Bools:
+    """Per person code: whether this person may count as a person. The unknown person and those left out never do."""
+    counted = _kept_people(mirror, selection)
+    counted[mirror.people.among(frozenset({UNKNOWN_PERSON}))] = False
+    return counted
 
 
-Rows = tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[Any]]
+def _few(mirror: Mirror, selection: Selection) -> Int64 | None:
+    """The codes of the selected people if they are few; None if looking at everybody is as fast."""
+    if selection.people is None or len(selection.people) > len(mirror.people) // 4:
+        return None
+    return mirror.people.among(selection.people)
 
 
-def _rows(mirror: Mirror, selection: Selection, block: Block, people: frozenset[int] | None) -> Iterator[Rows]:
-    """Person, slot and count of the rows of these people (None: all) in the selected spaces, some at a time; never empty."""
-    places = None if people is None else _places(block, mirror.people.among(people))
-    in_space = None if selection.spaces is None else _space_table(mirror, selection.spaces)
-    for start in range(0, len(block) if places is None else len(places), CHUNK):
-        part: slice | Int64 = slice(start, start + CHUNK) if places is None else places[start : start + CHUNK]
-        person, slot, count = block.person[part], block.slot[part], block.count[part]
-        if in_space is not None:
-            # Positions and `take` cost half of what three masks do.
-            keep = np.flatnonzero(in_space.take(block.space[part], mode="clip"))
-            person, slot, count = person.take(keep), slot.take(keep), count.take(keep)
-        if len(person):
-            yield person, slot, count
-
-
-def _space_table(mirror: Mirror, spaces: frozenset[int]) -> Bools:
-    table = np.zeros(len(mirror.spaces), dtype=bool)
-    table[mirror.spaces.among(spaces)] = True
-    return table
-
-
-def _places(block: Block, codes: Int64) -> Int64:
+def _places(sorted_people: Int32, codes: Int64) -> Int64:
     """The positions of these people's rows, ascending."""
     wanted = codes.astype(np.int32)
-    low, high = np.searchsorted(block.person, wanted), np.searchsorted(block.person, wanted, side="right")
+    low, high = np.searchsorted(sorted_people, wanted), np.searchsorted(sorted_people, wanted, side="right")
     length = high - low
     before = np.cumsum(length) - length
     places: Int64 = np.arange(length.sum()) + np.repeat(low - before, length)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActivityType
-from uar.report.counting import Bools, counted_people, day_groups, days_in_range, events_by_person, seen, slot_events, slots_of_days
+from uar.report.counting import Bools, counted_people, day_groups, days_in_range, events_by_person, seen, slot_events
 from uar.report.mirror import Int32, Int64, Mirror
 from uar.report.selection import Selection
 
@@ -39,7 +39,7 @@ def calendar(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 def _calendar(mirror: Mirror, selection: Selection) -> pd.DataFrame:
     days = days_in_range(selection)
     by_type = slot_events(mirror, selection, days, day_groups(selection))
-    people = np.count_nonzero(seen(mirror, selection, days, slots_of_days(selection)), axis=1)
+    people = np.count_nonzero(seen(mirror, selection, days, day_groups(selection)), axis=1)
     first = np.datetime64(selection.first, "D")
     columns = {
         "day": np.arange(first, first + days).astype("datetime64[s]"),
@@ -51,7 +51,7 @@ def _calendar(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 
 def presence(mirror: Mirror, selection: Selection) -> Presence:
     """Which counted people were active on which day of the range. Everybody the mirror knows is a column, also the inactive."""
-    active = seen(mirror, selection, days_in_range(selection), slots_of_days(selection))
+    active = seen(mirror, selection, days_in_range(selection), day_groups(selection))
     order = _counted_order(mirror, selection)
     return Presence(mirror.people.ids[order], active[:, order])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from uar.report.memo import Memo
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+UInt16 = NDArray[np.uint16]
 UInt64 = NDArray[np.uint64]
 
 QUARTER_MS = 900_000
@@ -83,6 +84,14 @@ class Codes:
         return np.flatnonzero(np.isin(self.ids, wanted))
 
 
+class Cells(NamedTuple):
+    """Who acted in which quarter of the week: sorted by person code and quarter, each pair once; `types` are bits (1 << type)."""
+
+    person: Int32
+    quarter: UInt16
+    types: UInt16
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """The activities of UTC week `number` (week 0 begins at the epoch), sorted by person code, slot and space code.
@@ -92,7 +101,7 @@ class Block:
 
     number: int
     person: Int32
-    slot: NDArray[np.uint16]
+    slot: UInt16
     space: NDArray[Any]
     count: NDArray[Any]
     totals: Int64
@@ -104,6 +113,19 @@ class Block:
     def first_quarter(self) -> int:
         """The quarter at which this week begins."""
         return self.number * QUARTERS_PER_BLOCK
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The rows without spaces and counts: a burst of clicks is one cell. Made when first asked for."""
+        quarter = self.slot // np.uint16(TYPES)
+        starts = np.flatnonzero(np.concatenate([[True], (self.person[1:] != self.person[:-1]) | (quarter[1:] != quarter[:-1])]))
+        bits = np.left_shift(np.uint16(1), self.slot - quarter * np.uint16(TYPES))
+        return Cells(self.person[starts], quarter[starts], np.bitwise_or.reduceat(bits, starts))
+
+    @cached_property
+    def types_by_person(self) -> tuple[Int32, UInt16]:
+        """Everybody who acted this week, ascending, and the types they did, bit by bit. Made when first asked for."""
+        return by_person(self.cells.person, self.cells.types)
 
     def keys(self) -> UInt64:
         """The sort key of every activity, ascending: a row with count 3 stands three times."""
@@ -222,7 +244,7 @@ class Mirror:
     __hash__ = None  # type: ignore[assignment]
 
 
-def slot_totals(slot: NDArray[np.uint16], count: NDArray[Any]) -> Int64:
+def slot_totals(slot: UInt16, count: NDArray[Any]) -> Int64:
     """Sum of `count` per slot, int64 of length `SLOTS`."""
     # Nearly all counts are 1, and counting rows is much faster than adding weights.
     totals = np.bincount(slot, minlength=SLOTS)
@@ -230,6 +252,12 @@ def slot_totals(slot: NDArray[np.uint16], count: NDArray[Any]) -> Int64:
     if len(several):
         totals += np.bincount(slot[several], weights=count[several] - 1.0, minlength=SLOTS).astype(np.int64)
     return totals
+
+
+def by_person(person: Int32, types: UInt16) -> tuple[Int32, UInt16]:
+    """Each person once, of sorted and not empty `person`, and all bits of their `types`."""
+    starts = np.flatnonzero(np.concatenate([[True], person[1:] != person[:-1]]))
+    return person[starts], np.bitwise_or.reduceat(types, starts)
 
 
 def _distinct(ids: Int32) -> Int32:
