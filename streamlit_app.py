@@ -1,18 +1,25 @@
-"""The dashboard: two tabs on top, and the guide behind the Documentation button."""
+"""The dashboard: two tabs on top, the same title row and filters on both, and the guide behind the Documentation button."""
 
 from pathlib import Path
 
 import streamlit as st
 
+from uar.ui.frame import open_page
+
 # An icon by name would be fetched from another host.
 st.set_page_config("User Activity Report", page_icon=Path(__file__).parent / "uar" / "ui" / "favicon.png", layout="wide")
 
+guide = st.Page("pages/guide.py", title="Guide", icon=":material/menu_book:", visibility="hidden")
 page = st.navigation(
     [
         st.Page("pages/activity_dashboard.py", title="Activity Dashboard", icon=":material/calendar_month:", default=True),
         st.Page("pages/user_status.py", title="User Status", icon=":material/group:"),
-        st.Page("pages/guide.py", title="Guide", icon=":material/menu_book:", visibility="hidden"),
+        guide,
     ],
     position="top",
 )
+
+# Drawn here and not by the pages: bound filters keep their place in the address only if changing the tab leaves them standing.
+if page != guide:
+    open_page(page.title)
 page.run()

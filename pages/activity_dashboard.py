@@ -6,10 +6,10 @@ from uar.report.days import calendar
 from uar.ui.calendar import show_calendar
 from uar.ui.cards import show_cards
 from uar.ui.chips import show_chips
-from uar.ui.frame import open_page
+from uar.ui.frame import current_view
 from uar.ui.sections import show_breakdown, show_no_results, show_week
 
-view = open_page("Activity Dashboard")
+view = current_view()
 days = calendar(view.snapshot.mirror, view.filters.of_period())
 
 show_chips(view.filters)

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from uar.ui.chips import show_chips
-from uar.ui.frame import open_page
+from uar.ui.frame import current_view
 
-view = open_page("User Status")
+view = current_view()
 
 show_chips(view.filters)
 with st.container(border=True):

@@ -17,11 +17,9 @@ from uar.activity import ActivityType
 from uar.report.levels import Levels, levels
 from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units
 from uar.ui.filters import BOUND, Filters
-from uar.ui.settle import nearest_flag, nearest_option, settle
 from uar.ui.theme import Palette
-from uar.ui.words import counted, long_date, short_date
+from uar.ui.words import MEASURES, counted, long_date, short_date
 
-MEASURES = ("Events", "People")
 FULL_WIDTH_FROM_WEEKS = 40  # shorter ranges keep their cells at `CELL_PX` instead of blowing them up
 CELL_PX = 22
 BIG_UP_TO_WEEKS = 14
@@ -47,8 +45,6 @@ def show_calendar(days: pd.DataFrame, filters: Filters, recorded_from: date | No
 
 
 def _head() -> tuple[str, bool]:
-    settle("color", lambda texts: nearest_option(texts[0], MEASURES))
-    settle("table", nearest_flag)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.header("Activity calendar", width="content", anchor=False)
         with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content"):

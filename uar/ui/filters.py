@@ -1,6 +1,6 @@
 """The filters of both tabs: sidebar widgets bound to the address, and what they add up to.
 
-    address -> settle (nearest valid values) -> widgets -> `Filters` -> `Selection` for the report functions
+    address (put right by `address.settle`) -> widgets -> `Filters` -> `Selection` for the report functions
 
 The keys of the widgets are the names in the address: site, period, range, zone, types, spaces, week, workdays, noviews. The picked day
 (`day`) is a place, not a filter: it makes a step in the browser's history.
@@ -8,7 +8,6 @@ The keys of the widgets are the names in the address: site, period, range, zone,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -20,11 +19,11 @@ import streamlit as st
 from uar.activity import ActivityType
 from uar.report.selection import Selection
 from uar.ui import periods, timezones
-from uar.ui.settle import nearest_day, nearest_flag, nearest_option, nearest_options, nearest_range, settle
-from uar.ui.words import date_range
+from uar.ui.address import space_ids_by_label
+from uar.ui.nearest import nearest_day
+from uar.ui.words import WEEK_STARTS, date_range
 
 BOUND: Final = "query-params"
-WEEK_STARTS = ("Mon", "Sun", "Sat")
 WEEK_START_DAYS = {"Mon": 0, "Sun": 6, "Sat": 5}
 # Where the week does not begin on Monday, by the region of the browser's language (Unicode CLDR, supplemental data, weekData).
 SUNDAY_REGIONS = "BD BR BW CA CO DO GT HK HN ID IL IN JM JP KE KR MM MO MX NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW US VE ZA"
@@ -122,7 +121,6 @@ def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime)
     options = list(timezones.zones())
     if own_zone not in options:
         options.insert(0, own_zone)
-    settle("zone", lambda texts: timezones.current_name(texts[0].partition("(")[0].strip().replace(" ", "_")))
     _remember_default("zone", own_zone)
     return slot.selectbox(
         "Timezone",
@@ -137,10 +135,6 @@ def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime)
 
 def _period(slot: st.delta_generator.DeltaGenerator, today: date, first_day: date | None) -> tuple[str, date, date]:
     names = periods.period_names(today, first_day, _asked_year())
-    settle("range", lambda texts: nearest_range(texts, periods.EARLIEST, today))
-    settle("period", lambda texts: nearest_option(periods.period_name_of(texts[0]), names))
-    if "range" in st.session_state and "period" not in st.session_state and not st.query_params.get("period"):
-        st.session_state["period"] = periods.CUSTOM
     _remember_default("period", periods.DEFAULT)
     _remember_default("range", ())
     period = slot.selectbox("Period", names, index=names.index(periods.DEFAULT), key="period", bind=BOUND, on_change=_carry_range)
@@ -171,7 +165,6 @@ def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple
 
 def _types() -> frozenset[ActivityType]:
     labels = [kind.label for kind in ActivityType]
-    settle("types", lambda texts: nearest_options(texts, labels) or None)
     _remember_default("types", [])
     chosen = st.sidebar.multiselect("Event types", labels, key="types", bind=BOUND, placeholder="All ten types")
     return frozenset(ActivityType[label.upper()] for label in chosen)
@@ -180,38 +173,13 @@ def _types() -> frozenset[ActivityType]:
 def _spaces(spaces: pd.DataFrame) -> tuple[frozenset[int] | None, tuple[str, ...]]:
     """The chosen spaces' ids, None for all, and their names."""
     ids = space_ids_by_label(spaces)
-    settle("spaces", lambda texts: _nearest_spaces(texts, spaces, ids))
     _remember_default("spaces", [])
     chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces", disabled=not ids)
     return (frozenset(ids[label] for label in chosen) or None), tuple(chosen)
 
 
-def space_ids_by_label(spaces: pd.DataFrame) -> dict[str, int]:
-    """Each space's label, `Name (KEY)`, and its id, in alphabetical order."""
-    rows = zip(spaces["id"], spaces["space_key"], spaces["name"], strict=True)
-    labels = {_space_label(key, name): int(number) for number, key, name in rows}
-    return dict(sorted(labels.items(), key=lambda item: item[0].casefold()))
-
-
-def _space_label(key: str | None, name: str | None) -> str:
-    if not isinstance(key, str) or not key:
-        return "No space"
-    return f"{name} ({key})" if isinstance(name, str) and name and name != key else key
-
-
-def _nearest_spaces(texts: Sequence[str], spaces: pd.DataFrame, ids: dict[str, int]) -> list[str] | None:
-    """Labels whose space has the key or label of a text; a renamed space is found by the key in its old label."""
-    labels = {number: label for label, number in ids.items()}
-    by_key = {str(key).lower(): labels[int(number)] for number, key in zip(spaces["id"], spaces["space_key"], strict=True) if key}
-    words = list(texts) + [part for text in texts for part in text.split(",")]
-    keys = [word.rpartition("(")[2].rstrip(")").strip().lower() for word in words]
-    found = [by_key[key] for key in dict.fromkeys(keys) if key in by_key]
-    return found or nearest_options(texts, list(ids)) or None
-
-
 def _week_start() -> int:
     default = _own_week_start(st.context.locale)
-    settle("week", lambda texts: nearest_option(texts[0], WEEK_STARTS))
     _remember_default("week", default)
     chosen = st.sidebar.segmented_control(
         "Week starts on", WEEK_STARTS, default=default, required=True, key="week", bind=BOUND, width="stretch"
@@ -225,6 +193,5 @@ def _own_week_start(locale: str | None) -> str:
 
 
 def _flag(key: str, label: str, help_text: str) -> bool:
-    settle(key, nearest_flag)
     _remember_default(key, False)
     return st.sidebar.toggle(label, key=key, bind=BOUND, help=help_text)

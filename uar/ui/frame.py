@@ -1,6 +1,6 @@
-"""What both tabs begin with: site, title row, sidebar. `open_page` returns what the page may show, or stops after saying why not.
+"""What both tabs begin with: site, title row, sidebar. `open_page` draws it and stops if there is nothing to show, after saying why.
 
-store -> site -> snapshot -> (nothing there yet: the setup page) -> sidebar filters -> title row -> `View`
+store -> site -> snapshot -> address put right -> (nothing there yet: the setup page) -> sidebar filters -> title row -> `View`
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -17,9 +18,9 @@ from streamlit.delta_generator import DeltaGenerator
 from uar.config import Settings
 from uar.demo import SITE as SAMPLE_SITE
 from uar.live import Snapshot
-from uar.ui import data, setup, timezones
+from uar.ui import address, data, setup, timezones
 from uar.ui.filters import BOUND, Filters, sidebar
-from uar.ui.settle import nearest_option, settle
+from uar.ui.nearest import nearest_option
 from uar.ui.theme import Palette, palette
 from uar.ui.utility_bar import PHONE_RULE, utility_bar
 from uar.ui.words import plain
@@ -37,12 +38,12 @@ class View:
     settings: Settings
 
 
-def open_page(title: str) -> View:
-    """Draw the frame; returns only if there is something to show."""
+def open_page(title: str) -> None:
+    """Draw the frame and keep the `View` for `current_view`; returns only if there is something to show."""
     st.html(PHONE_RULE)
     head = st.container()
     try:
-        return _opened(title, head)
+        st.session_state["frame.view"] = _opened(title, head)
     except data.OutOfOrder as error:
         with head:
             utility_bar(title, None, None, timezones.UTC_NAME)
@@ -50,47 +51,53 @@ def open_page(title: str) -> View:
         st.stop()
 
 
-def _opened(title: str, head: DeltaGenerator) -> View:
-    settings, sites = data.settings(), data.sites()
-    own_zone = _own_zone(settings)
-    site = _site(sites)
-    snapshot = _snapshot(sites, site)
-    if site is None or snapshot is None or not snapshot.mirror.activities:
-        with head:
-            utility_bar(title, settings, snapshot, own_zone)
-        setup.show_setup(settings)
-        st.stop()
-    view = _view(site, snapshot, own_zone, settings)
-    with head:
-        utility_bar(title, settings, snapshot, view.filters.zone)
-        setup.show_first_event()
-        if site == SAMPLE_SITE:
-            setup.show_sample_note(settings)
+def current_view() -> View:
+    """What this run's page shows; `open_page` has run before."""
+    view: View = st.session_state["frame.view"]
     return view
 
 
-def _site(sites: pd.DataFrame) -> str | None:
-    """The chosen site; a picker only if there are several. The sample site is never the first choice."""
+def _opened(title: str, head: DeltaGenerator) -> View:
+    settings, sites = data.settings(), data.sites()
+    own_zone, now = _own_zone(settings), datetime.fromtimestamp(time.time(), UTC)
+    # The sample site is never the first choice.
     names = sorted(sites["name"], key=lambda name: (name == SAMPLE_SITE, name.casefold()))
-    if len(names) < 2:
-        return names[0] if names else None
-    settle("site", lambda texts: nearest_option(texts[0], names))
-    return st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
+    site = _asked_site(names)
+    snapshot = _snapshot(sites, site) if site else None
+    if site is None or snapshot is None:
+        _show_setup(title, head, settings, None, own_zone)
+    first_day = _recorded_from(snapshot, own_zone)
+    address.settle(address.nearest_filters(names, snapshot.spaces, first_day, now, own_zone))
+    if len(names) > 1:
+        st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
+    if not snapshot.mirror.activities:
+        _show_setup(title, head, settings, snapshot, own_zone)
+    filters = sidebar(snapshot.spaces, snapshot.app_ids, first_day, own_zone, now)
+    with head:
+        utility_bar(title, settings, snapshot, filters.zone)
+        setup.show_first_event()
+        if site == SAMPLE_SITE:
+            setup.show_sample_note(settings)
+    return View(site, snapshot, filters, _recorded_from(snapshot, filters.zone), palette(st.context.theme.type), settings)
 
 
-def _snapshot(sites: pd.DataFrame, site: str | None) -> Snapshot | None:
-    if site is None:
-        return None
+def _show_setup(title: str, head: DeltaGenerator, settings: Settings, snapshot: Snapshot | None, zone: str) -> NoReturn:
+    with head:
+        utility_bar(title, settings, snapshot, zone)
+    setup.show_setup(settings)
+    st.stop()
+
+
+def _asked_site(names: list[str]) -> str | None:
+    """The site that the picker below will show."""
+    asked = str(st.session_state.get("site") or st.query_params.get("site", ""))
+    return (nearest_option(asked, names) if asked else None) or (names[0] if names else None)
+
+
+def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
     is_asked = bool(st.session_state.get("refresh"))  # true in the run that the button starts
     with st.skeleton(height=420):
         return data.snapshot(int(sites.loc[sites["name"] == site, "id"].iloc[0]), 0.0 if is_asked else data.FRESH_FOR_S)
-
-
-def _view(site: str, snapshot: Snapshot, own_zone: str, settings: Settings) -> View:
-    now = datetime.fromtimestamp(time.time(), UTC)
-    zone = str(st.session_state.get("zone") or own_zone)
-    filters = sidebar(snapshot.spaces, snapshot.app_ids, _recorded_from(snapshot, zone), own_zone, now)
-    return View(site, snapshot, filters, _recorded_from(snapshot, filters.zone), palette(st.context.theme.type), settings)
 
 
 def _recorded_from(snapshot: Snapshot, zone: str) -> date | None:

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 # Everything that Streamlit's Markdown could take for markup: names come from strangers.
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEK_STARTS = ("Mon", "Sun", "Sat")
+MEASURES = ("Events", "People")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 
 

@@ -1,39 +1,22 @@
-"""The address bar as people mangle it: each filter is set to the nearest valid value before its widget is drawn.
-
-Bound widgets drop what they do not know. So that an old link, a lower-case word or a zone's old name still means what it meant, the
-first run of a session reads the address itself and puts the nearest option into the session's state, where the widget finds it.
-"""
+"""The nearest valid value for what people make of an address: a lower-case word, an old zone name, a day that does not exist."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
-
-import streamlit as st
 
 FLAGS = {"1": True, "yes": True, "on": True, "true": True}
 
 
-def settle(key: str, nearest: Callable[[list[str]], object | None]) -> None:
-    """On the session's first run, set the filter `key` to what `nearest` makes of its raw values; None leaves the default."""
-    settled: set[str] = st.session_state.setdefault("filters.settled", set())
-    if key in settled:
-        return
-    settled.add(key)
-    raw = st.query_params.get_all(key)
-    if raw and key not in st.session_state and (value := nearest([text[:200] for text in raw[:50]])) is not None:
-        st.session_state[key] = value
-
-
 def nearest_option(text: str, options: Sequence[str]) -> str | None:
-    """The option with the same letters and digits, else the only one that contains them."""
+    """The option with the same letters and digits, else the only one that contains them or that they begin with."""
     wanted = _bare(text)
     bare = {_bare(option): option for option in options}
     if wanted in bare:
         return bare[wanted]
-    containing = [option for word, option in bare.items() if wanted and wanted in word]
-    return containing[0] if len(containing) == 1 else None
+    near = [option for word, option in bare.items() if wanted and word and (wanted in word or wanted.startswith(word))]
+    return near[0] if len(near) == 1 else None
 
 
 def nearest_options(texts: Sequence[str], options: Sequence[str]) -> list[str]:
