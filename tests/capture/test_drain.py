@@ -1,0 +1,275 @@
+"""From the spool to the store: once, in order, whatever a delivery holds and however long the store is away; on both databases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+import uar.capture.catalog
+import uar.capture.drain
+import uar.capture.payload
+from tests.capture.reading import sample_body
+from tests.capture.test_spool import wait_for
+from uar.activity import Activity, ActivityType, Source
+from uar.capture.catalog import Entry, lookup
+from uar.capture.delivery import Delivery
+from uar.capture.drain import Drain, replay
+from uar.capture.metrics import Metrics
+from uar.capture.spool import Spool
+from uar.config import Settings, load_settings
+from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction
+
+NOW = 1_795_500_000_000
+
+
+def query(store: Engine, statement: str) -> list[tuple[Any, ...]]:
+    """All rows of a statement."""
+    with read_transaction(store) as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(statement).fetchall()]
+
+
+def outcomes(store: Engine) -> dict[tuple[Source, str], int]:
+    """How many deliveries ended how, per source."""
+    rows = query(store, "SELECT source, outcome, sum(count) FROM deliveries GROUP BY source, outcome")
+    return {(Source(row[0]), row[1]): int(row[2]) for row in rows}
+
+
+class Line:
+    """A spool, a drain and a store, as in the worker."""
+
+    def __init__(self, folder: Path, make_engine: Callable[[], Engine], settings: Settings) -> None:
+        self.metrics = Metrics()
+        self.spool = Spool(folder / "spool.db", 64 * 1024 * 1024, lambda waiters, is_durable: None)
+        self.drain = Drain(self.spool, make_engine, settings, self.metrics, "test", lambda: NOW)
+        self._sent = 0
+
+    def send(self, source: Source, payload: dict[str, Any] | bytes, event_name: str | None = None, **changes: Any) -> None:
+        """Spools one delivery and waits until it is durable."""
+        body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+        values = {"site": "acme", "delivery_id": None, "received_at": NOW + self._sent} | changes
+        self._sent += 1
+        self.spool.append(Delivery(source=source, event_name=event_name, body=body, **values), None)
+
+    def settle(self) -> None:
+        """Waits until everything sent is in the store."""
+        wait_for(lambda: not self.spool._queue and self.spool.depth == 0, 15)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings({"UAR_DATA_DIR": str(tmp_path)}, tmp_path)
+
+
+@pytest.fixture
+def line(store: Engine, settings: Settings, tmp_path: Path) -> Iterator[Line]:
+    made = Line(tmp_path, lambda: store, settings)
+    made.drain.start()
+    yield made
+    made.drain.stop(5)
+    made.spool.stop(5)
+
+
+def page(number: int, **changes: Any) -> dict[str, Any]:
+    return {"timestamp": NOW - 1000 * number, "event": "page_created", "userKey": f"person-{number % 7}", "page": {"id": number}} | changes
+
+
+def test_the_same_delivery_in_any_form_is_one_row(line: Line, store: Engine) -> None:
+    flat = sample_body("forge__avi_confluence_viewed_page.json")
+    for form in (flat, {"payload": flat}, {"payload": flat | {"retryContext": {"retryCount": 1}}}, flat | {"selfGenerated": False}):
+        line.send(Source.FORGE, form)
+        line.send(Source.FORGE, form)
+        line.settle()
+    for _ in range(3):
+        line.send(Source.DATACENTER, page(1), delivery_id="one")
+        line.send(Source.CONNECT, sample_body("connect__page_viewed.json"), "page_viewed")
+        line.settle()
+    assert query(store, "SELECT source, count(*) FROM activity_log GROUP BY source ORDER BY source") == [
+        ("connect", 1),
+        ("datacenter", 1),
+        ("forge", 1),
+    ]
+
+
+def _like(first: str) -> list[dict[str, Any]]:
+    liked = sample_body("forge__avi_confluence_liked_page.json")
+    relation = sample_body("forge__avi_confluence_created_relation.json") | {
+        "relationName": "like",
+        "atlassianId": liked["atlassianId"],
+        "eventCreatedDate": "2026-03-02T10:20:01.500Z",
+        "target": {"content": liked["content"]},
+    }
+    return [liked, relation] if first == "liked" else [relation, liked]
+
+
+@pytest.mark.parametrize("first", ["liked", "relation"])
+@pytest.mark.parametrize("is_together", [True, False])
+def test_a_like_announced_twice_counts_once(line: Line, store: Engine, first: str, is_together: bool) -> None:
+    for payload in _like(first):
+        line.send(Source.FORGE, payload)
+        if not is_together:
+            line.settle()
+    line.settle()
+    assert query(store, "SELECT event, type FROM activity_log") == [("avi:confluence:liked:page", "like")]
+
+
+@pytest.mark.parametrize("names", [("page_created", "content_created"), ("content_created", "page_created")])
+def test_a_datacenter_page_announced_twice_counts_once(line: Line, store: Engine, names: tuple[str, str]) -> None:
+    for name in names:
+        line.send(Source.DATACENTER, {"timestamp": NOW - 5, "event": name, "userKey": "k", name.partition("_")[0]: {"id": 7}})
+        line.settle()
+    assert query(store, "SELECT event, type FROM activity_log") == [("page_created", "create")]
+
+
+def test_content_of_its_own_kind_still_counts(line: Line, store: Engine) -> None:
+    line.send(Source.DATACENTER, {"timestamp": NOW, "event": "content_created", "userKey": "k", "content": {"id": 7}})
+    line.send(Source.DATACENTER, {"timestamp": NOW, "event": "page_created", "userKey": "k", "page": {"id": 8}})
+    line.settle()
+    assert query(store, "SELECT event FROM activity_log ORDER BY event") == [("content_created",), ("page_created",)]
+
+
+def test_rubbish_between_good_deliveries_stops_nothing(line: Line, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
+        raise KeyError("a defect")
+
+    monkeypatch.setitem(uar.capture.drain.NORMALIZERS, Source.CONNECT, broken)
+    for number in range(30):
+        line.send(Source.DATACENTER, page(number))
+        line.send(Source.DATACENTER, b"{" + str(number).encode() if number % 2 else {"event": "page_exploded", "n": number})
+    line.send(Source.CONNECT, {}, "page_viewed")
+    line.settle()
+    assert query(store, "SELECT count(*) FROM activity_log") == [(30,)]
+    reasons = query(store, "SELECT event_name, count(*) FROM quarantine GROUP BY event_name ORDER BY count(*)")
+    assert ("page_exploded", 15) in reasons
+    assert ("page_viewed", 1) in reasons
+    assert query(store, "SELECT outcome, sum(count) FROM deliveries GROUP BY outcome ORDER BY outcome") == [
+        ("accepted", 30),
+        ("quarantined", 17),
+    ]
+
+
+def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, store: Engine) -> None:
+    line.send(Source.DATACENTER, page(1), delivery_id="a")
+    line.settle()
+    line.send(Source.DATACENTER, page(1), delivery_id="a")
+    line.send(Source.DATACENTER, {"event": "blueprint_page_created"})
+    line.metrics.refused(Source.FORGE, "")
+    line.send(Source.DATACENTER, page(2))
+    line.settle()
+    line.drain.stop(5)
+    counts = {
+        (row[0], row[1]): int(row[2]) for row in query(store, "SELECT source, outcome, sum(count) FROM deliveries GROUP BY source, outcome")
+    }
+    assert counts == {(3, "accepted"): 2, (3, "duplicate"): 1, (3, "ignored"): 1, (1, "refused"): 1}
+    assert query(store, "SELECT worker, started_at, ended_at FROM coverage") == [("test", NOW, NOW)]
+
+
+def test_a_store_that_is_away_costs_nothing(store: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.05)
+    is_away = True
+
+    def make_engine() -> Engine:
+        if is_away:
+            raise StoreUnavailable("The store is away.")
+        return store
+
+    line = Line(tmp_path, make_engine, settings)
+    line.drain.start()
+    for number in range(50):
+        line.send(Source.DATACENTER, page(number))
+    wait_for(lambda: line.drain.is_degraded and line.spool.depth == 50)
+    assert line.drain.oldest_received_at == NOW
+    is_away = False
+    line.settle()
+    wait_for(lambda: not line.drain.is_degraded)
+    assert query(store, "SELECT count(*) FROM activity_log") == [(50,)]
+    line.drain.stop(5)
+    line.spool.stop(5)
+
+
+def test_a_transaction_that_fails_after_its_commit_is_not_counted_twice(line: Line, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.05)
+    genuine, failures = Drain._write, 2
+
+    def write_and_fail(drain: Drain, batch: Any) -> Any:
+        nonlocal failures
+        written = genuine(drain, batch)
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("The answer to the commit was lost.")
+        return written
+
+    monkeypatch.setattr(Drain, "_write", write_and_fail)
+    for number in range(20):
+        line.send(Source.DATACENTER, page(number))
+    line.settle()
+    assert failures == 0
+    assert query(store, "SELECT count(*) FROM activity_log") == [(20,)]
+
+
+@pytest.mark.parametrize("error", [StoreError("refused"), OverflowError("too large")])
+def test_a_delivery_that_the_store_refuses_does_not_block_the_others(
+    line: Line, store: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    genuine = uar.capture.drain.record_activities
+
+    def refuse(connection: Connection, activities: Sequence[Activity]) -> Any:
+        if any(activity.content_id == "13" for activity in activities):
+            raise error
+        return genuine(connection, activities)
+
+    monkeypatch.setattr(uar.capture.drain, "record_activities", refuse)
+    for number in range(40):
+        line.send(Source.DATACENTER, page(number))
+    line.settle()
+    assert query(store, "SELECT count(*) FROM activity_log") == [(39,)]
+    assert query(store, "SELECT count(*), min(reason) FROM quarantine") == [(1, "The store refuses the values of this delivery.")]
+
+
+def test_replay_stores_what_a_newer_catalogue_knows_and_only_once(
+    line: Line, store: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1200):
+        line.send(Source.DATACENTER, page(number, event="page_exploded"))
+    line.send(Source.DATACENTER, b"{")
+    line.settle()
+    before = replay(store, settings)
+    assert (before.read, before.stored, before.remaining) == (0, 0, 1201)
+
+    def knows_more(source: Source, name: str) -> Entry | None:
+        return Entry(ActivityType.UPDATE, "page", True) if name == "page_exploded" else lookup(source, name)
+
+    monkeypatch.setattr(uar.capture.payload, "lookup", knows_more)
+    first, second = replay(store, settings), replay(store, settings)
+    assert (first.read, first.stored, first.remaining) == (1200, 1200, 1)
+    assert (second.read, second.stored, second.remaining) == (0, 0, 1)
+    assert query(store, "SELECT type, count(*) FROM activity_log GROUP BY type") == [("update", 1200)]
+    assert query(store, "SELECT count(*) FROM quarantine") == [(1,)]
+
+
+def test_a_delivery_is_visible_at_once(line: Line, store: Engine) -> None:
+    line.send(Source.DATACENTER, page(0))
+    line.settle()
+    for number in range(1, 4):
+        started_at = time.monotonic()
+        line.send(Source.DATACENTER, page(number))
+        wait_for(lambda expected=number + 1: query(store, "SELECT count(*) FROM activity_log") == [(expected,)], 1.0)
+        assert time.monotonic() - started_at < 1.0
+
+
+def test_titles_are_stored_only_if_the_settings_say_so(store: Engine, settings: Settings, tmp_path: Path) -> None:
+    for number, (store_titles, expected) in enumerate(((False, None), (True, "Plan"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        line = Line(folder, lambda: store, replace(settings, store_titles=store_titles))
+        line.drain.start()
+        line.send(Source.DATACENTER, page(number, page={"id": number, "title": "Plan"}))
+        line.settle()
+        line.drain.stop(5)
+        line.spool.stop(5)
+        assert query(store, f"SELECT title FROM activities WHERE content_id = '{number}'") == [(expected,)]
