@@ -19,7 +19,9 @@ def tool(name: str, package: str) -> str:
     """The path of a program of the system."""
     found = shutil.which(name, path=SYSTEM_PATH)
     if found is None:
-        pytest.fail(f"{name} is not installed, so its file cannot be checked: apt-get install {package} (scripts/find_operation_tools.sh does it)")
+        pytest.fail(
+            f"{name} is not installed, so its file cannot be checked: apt-get install {package} (scripts/find_operation_tools.sh does it)"
+        )
     return found
 
 

@@ -1,0 +1,91 @@
+"""A clock that jumps: deadlines hold, nothing is lost, no time span is negative, and a token is judged by the clock that stands now."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.capture.senders import APP_ID, claims, forge_token, key_host
+from tests.reliability.running import RunningWorker
+from tests.reliability.sender import Ledger, Sender
+from tests.reliability.test_pressure import forge_request
+from tests.reliability.verdict import assert_nothing_lost
+from uar.store.database import open_store, read_transaction
+from uar.store.reads import coverage
+
+LIBRARY = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketime.so.1")
+HOUR, TEN_YEARS = 3_600, 10 * 365 * 86_400
+
+
+class FakeClock:
+    """The wall clock of a worker, moved by a file. The monotonic clock stays real, as it does in life."""
+
+    def __init__(self, folder: Path) -> None:
+        if not LIBRARY.exists():
+            pytest.fail(
+                f"{LIBRARY} is missing, so no clock can jump: apt-get install libfaketime (scripts/find_operation_tools.sh does it)"
+            )
+        self._file = folder / "clock"
+        self.jump(0)
+        self.environment = {
+            "LD_PRELOAD": str(LIBRARY),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, seconds: int) -> None:
+        """Lets the clock be so many seconds ahead of the real one from now on."""
+        self._file.write_text(f"{seconds:+d}\n")
+
+
+def test_a_clock_that_jumps_loses_nothing_and_delays_nothing(tmp_path: Path) -> None:
+    clock = FakeClock(tmp_path)
+    ledger = Ledger()
+    worker = RunningWorker(tmp_path / "data")
+    worker.environment = clock.environment
+    with worker, Sender(worker.port, ledger, itertools.count(), rate=200) as sender:
+        for seconds in (0, HOUR, -HOUR, TEN_YEARS, -2 * HOUR, 0):
+            clock.jump(seconds)
+            time.sleep(0.5)
+            assert worker.readiness() == (200, b"ready\n")
+            assert worker.metric("uar_spool_oldest_age_seconds") >= 0
+            assert worker.metric("uar_drain_lag_seconds") >= 0
+        sender.stop()
+        worker.wait_drained()
+        assert worker.terminate()[0] == 0
+    assert (set(ledger.statuses), ledger.broken) == ({202}, 0)
+    assert max(ledger.seconds) < 3.5
+    assert_nothing_lost(worker.database_url, ledger)
+
+
+def test_a_run_of_a_worker_whose_clock_went_back_does_not_end_before_it_began(tmp_path: Path) -> None:
+    clock = FakeClock(tmp_path)
+    worker = RunningWorker(tmp_path / "data")
+    worker.environment = clock.environment
+    with worker:
+        clock.jump(-HOUR)
+        assert worker.terminate()[0] == 0
+    with read_transaction(open_store(worker.database_url)) as connection:
+        runs = coverage(connection)
+    assert len(runs) == 1
+    assert (runs["ended_at"] >= runs["started_at"]).all()
+
+
+def test_a_token_is_judged_by_the_clock_that_stands_now(tmp_path: Path) -> None:
+    clock = FakeClock(tmp_path)
+    with key_host() as keys:
+        worker = RunningWorker(tmp_path / "data", forge_app_id=APP_ID, forge_jwks_url=keys.url)
+        worker.environment = clock.environment
+        with worker:
+            statuses = []
+            for seconds in (0, HOUR, 0, -HOUR, 0):
+                clock.jump(seconds)
+                statuses.append(worker.post(forge_request(forge_token(claims(jti=str(seconds))))))
+            assert statuses == [202, 401, 202, 401, 202]
+            clock.jump(HOUR)
+            assert worker.post(forge_request(forge_token(claims(time.time() + HOUR)))) == 202

@@ -1,0 +1,100 @@
+"""Crashes and stops under load: what was acknowledged is in the store exactly once, and the worker starts again without manual work."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.postgres import PostgresServer
+from tests.reliability.running import STOP_LIMIT_S, RunningWorker
+from tests.reliability.sender import Ledger, Sender, send_until_acked
+from tests.reliability.verdict import assert_nothing_lost
+
+KILLS = 6  # `python -m tests.reliability.soak` does many more
+RATE = 400.0
+READY_LIMIT_S = 5.0
+
+
+def kill_and_judge(folder: Path, database_url: str, kills: int, seed: int = 0) -> Ledger:
+    """Kills a worker under load so many times, each at another moment, and demands that nothing was lost."""
+    moments = random.Random(seed)
+    ledger = Ledger()
+    with RunningWorker(folder / "data", database_url) as worker, Sender(worker.port, ledger, itertools.count(), rate=RATE) as sender:
+        for _ in range(kills):
+            time.sleep(moments.uniform(0.05, 0.8))
+            worker.kill()
+            assert worker.start() < READY_LIMIT_S * 2
+        time.sleep(0.3)
+        sender.stop()
+        send_until_acked(worker.port, ledger)
+        worker.wait_drained()
+    assert_nothing_lost(database_url, ledger)
+    assert ledger.acked == ledger.sent
+    return ledger
+
+
+def test_a_worker_killed_at_any_moment_loses_nothing(tmp_path: Path, database_url: str) -> None:
+    ledger = kill_and_judge(tmp_path, database_url, KILLS)
+    assert ledger.broken >= KILLS
+
+
+def test_a_worker_asked_to_stop_under_load_answers_what_it_took_and_ends_in_time(tmp_path: Path, database_url: str) -> None:
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data", database_url) as worker, Sender(worker.port, ledger, itertools.count(), rate=RATE) as sender:
+        time.sleep(1.0)
+        exit_code, seconds = worker.terminate()
+        sender.stop()
+        assert (exit_code, seconds < STOP_LIMIT_S) == (0, True)
+        assert ledger.statuses.keys() <= {202, 503}
+        worker.start()
+        send_until_acked(worker.port, ledger)
+        worker.wait_drained()
+    assert_nothing_lost(database_url, ledger)
+
+
+def test_a_worker_stopped_while_it_drains_goes_on_after_its_next_start(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data", postgresql_url) as worker:
+        server.stop()
+        try:
+            with Sender(worker.port, ledger, range(6_000), connections=16) as sender:
+                sender.join()
+        finally:
+            server.start()
+        while worker.metric("uar_spool_deliveries") > 5_500:
+            time.sleep(0.01)
+        exit_code, seconds = worker.terminate()
+        assert (exit_code, seconds < STOP_LIMIT_S) == (0, True)
+        worker.start()
+        worker.wait_drained()
+    assert len(ledger.acked) == 6_000
+    assert_nothing_lost(postgresql_url, ledger)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_hurt(tmp_path: Path, number: signal.Signals) -> None:
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data") as worker:
+        with Sender(worker.port, ledger, itertools.count(), rate=RATE) as sender:
+            time.sleep(0.5)
+            worker.signal(number)
+            worker.signal(number)
+            assert worker.wait_end(STOP_LIMIT_S) == 0
+            sender.stop()
+        worker.start()
+        worker.wait_drained()
+        assert_nothing_lost(worker.database_url, ledger)
+
+
+def test_a_second_worker_on_one_data_directory_refuses_with_one_sentence(tmp_path: Path) -> None:
+    with RunningWorker(tmp_path / "data") as first:
+        second = RunningWorker(tmp_path / "data")
+        second.start(wait=False)
+        assert second.wait_end() == 1
+        assert second.log_text().strip() == f"Another worker uses {tmp_path / 'data'}. Stop it, or give this one its own UAR_DATA_DIR."
+        assert first.readiness()[0] == 200
