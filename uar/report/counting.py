@@ -5,7 +5,7 @@
     types_seen        which types each person did
     events_by_person  events per person and type
 
-Filters: people by the sort order, spaces row by row, days by a table of quarters, types by bits.
+Filters: spaces first, as smaller blocks; people by the sort order; days by a table of quarters; types by bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uar.report.mirror import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Int32, Int64, Mirror, UInt16, by_person, slot_totals
+from uar.report.mirror import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Cells, Int32, Int64, Mirror, UInt16, by_person, slot_totals
 from uar.report.selection import Selection
 from uar.report.zones import day_number, local_days
 
@@ -32,10 +32,9 @@ NOWHERE = -1
 THREADS = 2  # numpy lets go of Python's lock while it works; more threads gain little, as memory is the limit
 CHUNK = 65_536  # rows at a time, so that what is computed on the way stays in the processor's cache
 WORTH_A_THREAD = 200_000  # rows
+MOST_REMEMBERED = 50_000_000  # rows of a mirror up to which its parts by spaces are worth their memory
 
 ALL_TYPES = (1 << TYPES) - 1
-QUARTER_OF_SLOT = (np.arange(SLOTS) // TYPES).astype(np.uint16)
-TYPE_BIT_OF_SLOT = (1 << np.arange(SLOTS) % TYPES).astype(np.uint16)
 
 
 def days_in_range(selection: Selection) -> int:
@@ -65,17 +64,18 @@ def seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: Grou
     """Whether each person acted in each group of quarters: bool [groups, people by code]; never true for people who do not count."""
     width = len(mirror.people)
     marks = np.zeros((groups + 1) * width, dtype=bool)  # the last line takes what is in no group
-    source = _Source.of(mirror, selection, _few(mirror, selection))
+    source = _Source(_few(mirror, selection), type_bits(selection))
 
-    def mark(block: Block) -> None:
+    def mark(block: Block) -> bool:
         group = quarter_groups(block.number)
         lines = np.where(group == NOWHERE, groups, group) * width
         for person, quarter, _ in source.cells(block):
             place = lines.take(quarter, mode="clip")
             place += person
             np.put(marks, place, True, mode="clip")
+        return True
 
-    _each(mark, blocks_in_range(mirror, selection))
+    _each(mark, mirror, selection)
     found = marks.reshape(groups + 1, width)[:groups] if width else np.zeros((groups, 0), dtype=bool)
     found[:, ~counted_people(mirror, selection)] = False
     return found
@@ -83,10 +83,10 @@ def seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: Grou
 
 def types_seen(mirror: Mirror, selection: Selection) -> UInt16:
     """Which types each person did in the range, bit by bit (1 << type), by code; 0 for people who do not count."""
-    source = _Source.of(mirror, selection, _few(mirror, selection))
+    source = _Source(_few(mirror, selection), type_bits(selection))
     inside = day_groups(selection)
     found = np.zeros(len(mirror.people), dtype=np.uint16)
-    for parts in _each(lambda block: source.types(block, inside(block.number) != NOWHERE), blocks_in_range(mirror, selection)):
+    for parts in _each(lambda block: source.types(block, inside(block.number) != NOWHERE), mirror, selection):
         for person, types in parts:
             found[person] |= types  # each person stands once in a part
     return found * counted_people(mirror, selection) & np.uint16(type_bits(selection))
@@ -104,32 +104,27 @@ def chosen_types(selection: Selection) -> Bools:
 
 def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Int64:
     """Events per group of quarters and type: int64 [groups, 10]; types that are not chosen are zero."""
-    blocks = blocks_in_range(mirror, selection)
-    if not blocks:
-        return np.zeros((groups, TYPES), dtype=np.int64)
     kept = _kept_people(mirror, selection)
     only_kept = np.count_nonzero(kept) <= len(kept) // 2  # count the smaller side
-    source = _Source.of(mirror, selection, np.flatnonzero(kept == only_kept))
+    source = _Source(np.flatnonzero(kept == only_kept), ALL_TYPES)
 
-    def block_totals(block: Block) -> Int64:
-        if only_kept:
-            return source.totals(block)
-        everything = block.totals if source.in_space is None else _Source(None, source.in_space, source.bits).totals(block)
-        return everything - source.totals(block)
+    def sums(block: Block) -> tuple[Int64, Int64]:
+        totals = source.totals(block) if only_kept else block.totals - source.totals(block)
+        group = quarter_groups(block.number)
+        starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+        return group[starts], np.add.reduceat(totals.reshape(-1, TYPES), starts, axis=0)
 
-    totals = np.stack(_each(block_totals, blocks)).reshape(-1, TYPES)
-    group = np.concatenate([quarter_groups(block.number) for block in blocks])
-    inside = group != NOWHERE
-    bins = group[inside][:, None] * TYPES + np.arange(TYPES)
-    sums = np.bincount(bins.ravel(), weights=totals[inside].ravel(), minlength=groups * TYPES)  # exact up to 2^53
-    return np.where(chosen_types(selection), sums.reshape(groups, TYPES), 0).astype(np.int64)
+    found = np.zeros((groups + 1, TYPES), dtype=np.int64)  # the last line takes what is in no group
+    for group, part in _each(sums, mirror, selection):
+        np.add.at(found, group, part)  # NOWHERE is the last line
+    return np.where(chosen_types(selection), found[:groups], 0)
 
 
 def events_by_person(mirror: Mirror, selection: Selection) -> Int64:
     """Events per person code and type: int64 [people, 10]; zero for people who do not count, the unknown person included."""
     width = TYPES + 1  # the last column takes what is in no group
     inside, chosen = day_groups(selection), chosen_types(selection)
-    source = _Source.of(mirror, selection, _few(mirror, selection))
+    source = _Source(_few(mirror, selection), type_bits(selection))
 
     def tally(block: Block) -> list[tuple[int, Int64]]:
         is_inside = inside(block.number) != NOWHERE
@@ -137,7 +132,7 @@ def events_by_person(mirror: Mirror, selection: Selection) -> Int64:
         return [_tally(column, width, *rows) for rows in source.rows(block)]
 
     totals = np.zeros(len(mirror.people) * width, dtype=np.int64)
-    for parts in _each(tally, blocks_in_range(mirror, selection)):
+    for parts in _each(tally, mirror, selection):
         for start, counts in parts:
             totals[start : start + len(counts)] += counts
     table = totals.reshape(-1, width)[:, :TYPES]
@@ -159,53 +154,31 @@ def _tally(column: Int64, width: int, person: Int32, slot: UInt16, count: NDArra
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a question's rows come from: people (codes, ascending; None: all), spaces (bool per code; None: all), types (bits)."""
+    """Where a question's rows come from: people (codes, ascending; None: all) and types (bits)."""
 
     people: Int64 | None
-    in_space: Bools | None
     bits: int
-
-    @staticmethod
-    def of(mirror: Mirror, selection: Selection, people: Int64 | None) -> _Source:
-        in_space = None
-        if selection.spaces is not None:
-            in_space = np.zeros(len(mirror.spaces), dtype=bool)
-            in_space[mirror.spaces.among(selection.spaces)] = True
-        return _Source(people, in_space, type_bits(selection))
 
     def rows(self, block: Block) -> Iterator[tuple[Int32, UInt16, NDArray[Any]]]:
         """Person, slot and count of the rows, of any type, some at a time; never empty."""
         for part in self._parts(block.person):
-            person, slot, count = block.person[part], block.slot[part], block.count[part]
-            if self.in_space is not None:
-                # Positions and `take` cost half of what three masks do.
-                keep = np.flatnonzero(self.in_space.take(block.space[part], mode="clip"))
-                person, slot, count = person.take(keep), slot.take(keep), count.take(keep)
-            if len(person):
-                yield person, slot, count
+            yield block.person[part], block.slot[part], block.count[part]
 
-    def cells(self, block: Block) -> Iterator[tuple[Int32, UInt16, UInt16]]:
-        """Person, quarter of the week and types (bits) of what has a chosen type, some at a time; never empty."""
-        for person, quarter, types in self._cells_of_any_type(block):
+    def cells(self, block: Block) -> Iterator[Cells]:
+        """The cells with a chosen type, some at a time; never empty."""
+        person, quarter, types = block.cells
+        for part in self._parts(person):
+            cells = Cells(person[part], quarter[part], types[part])
             if self.bits == ALL_TYPES:
-                yield person, quarter, types
+                yield cells
                 continue
-            keep = np.flatnonzero(types & np.uint16(self.bits))
+            keep = np.flatnonzero(cells.types & np.uint16(self.bits))
             if len(keep):
-                yield person.take(keep), quarter.take(keep), types.take(keep)
-
-    def _cells_of_any_type(self, block: Block) -> Iterator[tuple[Int32, UInt16, UInt16]]:
-        if self.in_space is None:
-            cells = block.cells
-            for part in self._parts(cells.person):
-                yield cells.person[part], cells.quarter[part], cells.types[part]
-            return
-        for person, slot, _ in self.rows(block):
-            yield person, QUARTER_OF_SLOT.take(slot, mode="clip"), TYPE_BIT_OF_SLOT.take(slot, mode="clip")
+                yield Cells(cells.person.take(keep), cells.quarter.take(keep), cells.types.take(keep))
 
     def types(self, block: Block, inside: Bools) -> list[tuple[Int32, UInt16]]:
         """Parts of people, each once, and their types (bits) in those quarters of the week that are `inside`."""
-        if self.in_space is None and inside.all():
+        if self.people is None and inside.all():
             return [block.types_by_person]
         return [by_person(person, types * inside.take(quarter, mode="clip")) for person, quarter, types in self.cells(block)]
 
@@ -257,10 +230,28 @@ def _places(sorted_people: Int32, codes: Int64) -> Int64:
     return places
 
 
-def _each(work: Callable[[Block], T], blocks: list[Block]) -> list[T]:
-    if sum(map(len, blocks)) < WORTH_A_THREAD:
-        return [work(block) for block in blocks]
-    return list(_pool().map(work, blocks))
+def _each(work: Callable[[Block], T], mirror: Mirror, selection: Selection) -> list[T]:
+    """What `work` makes of every block of the range, narrowed to the selected spaces, in order."""
+    blocks = blocks_in_range(mirror, selection)
+    narrowed = _in_spaces(mirror, selection.spaces)
+
+    def done(block: Block) -> T | None:
+        part = narrowed(block)
+        return None if part is None else work(part)
+
+    is_small = sum(map(len, blocks)) < WORTH_A_THREAD
+    results = map(done, blocks) if is_small else _pool().map(done, blocks)
+    return [result for result in results if result is not None]
+
+
+def _in_spaces(mirror: Mirror, spaces: frozenset[int] | None) -> Callable[[Block], Block | None]:
+    if spaces is None:
+        return lambda block: block
+    in_space = np.zeros(len(mirror.spaces), dtype=bool)
+    in_space[mirror.spaces.among(spaces)] = True
+    if mirror.rows > MOST_REMEMBERED:
+        return lambda block: block.in_spaces(in_space)
+    return lambda block: block.memo.answer(spaces, lambda: block.in_spaces(in_space))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Answers about one mirror, kept for as long as the mirror lives: a viewer who clicks back pays nothing."""
+"""Answers about something immutable, kept for as long as it lives: a viewer who clicks back pays nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ MOST_ANSWERS = 128
 
 
 class Memo:
-    """The last answers by question, for any number of threads. A mirror is immutable, so an answer never goes stale."""
+    """The last answers by question, for any number of threads. The oldest one gives way."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_ANSWERS) -> None:
+        self._most = most
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
 
@@ -28,6 +29,11 @@ class Memo:
         found = compute()
         with self._lock:
             self._answers[question] = found
-            while len(self._answers) > MOST_ANSWERS:
+            while len(self._answers) > self._most:
                 self._answers.popitem(last=False)
         return found
+
+    def forget(self) -> None:
+        """Drop every answer."""
+        with self._lock:
+            self._answers.clear()

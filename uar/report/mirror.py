@@ -96,7 +96,7 @@ class Cells(NamedTuple):
 class Block:
     """The activities of UTC week `number` (week 0 begins at the epoch), sorted by person code, slot and space code.
 
-    `totals` are the events per slot, whoever acted and wherever: int64 of length `SLOTS`.
+    `totals` are the events per slot, whoever acted and wherever: int64 of length `SLOTS`. `memo` keeps the last parts by spaces.
     """
 
     number: int
@@ -105,6 +105,7 @@ class Block:
     space: NDArray[Any]
     count: NDArray[Any]
     totals: Int64
+    memo: Memo = field(default_factory=lambda: Memo(2), repr=False)
 
     def __len__(self) -> int:
         return len(self.person)
@@ -126,6 +127,15 @@ class Block:
     def types_by_person(self) -> tuple[Int32, UInt16]:
         """Everybody who acted this week, ascending, and the types they did, bit by bit. Made when first asked for."""
         return by_person(self.cells.person, self.cells.types)
+
+    def in_spaces(self, in_space: NDArray[np.bool_]) -> Block | None:
+        """The rows in some spaces (bool per space code); None if there are none."""
+        # Positions and `take` cost half of what masks do.
+        keep = np.flatnonzero(in_space.take(self.space, mode="clip"))
+        if not len(keep):
+            return None
+        slot, count = self.slot.take(keep), self.count.take(keep)
+        return Block(self.number, self.person.take(keep), slot, self.space.take(keep), count, slot_totals(slot, count))
 
     def keys(self) -> UInt64:
         """The sort key of every activity, ascending: a row with count 3 stands three times."""
