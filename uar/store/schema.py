@@ -108,7 +108,9 @@ contents = Table(
 
 event_names = Table("event_names", metadata, _id(), Column("name", Text, nullable=False, unique=True))
 
-# One row per act. On PostgreSQL the migration makes (person_id, id) the primary key; see the module's docstring.
+# One row per act. On PostgreSQL the primary key is (person_id, id), see the module's docstring; only the migration can say so, as SQLite's
+# own row id must be the whole primary key. AUTOINCREMENT never gives an id twice, so "id greater than the last I have" stays true after a
+# deletion (sqlite.org/autoinc.html). Two indexes are all that 400 million rows can afford on SQLite: one for the keys, one for time lines.
 activities = Table(
     "activities",
     metadata,
@@ -124,7 +126,12 @@ activities = Table(
     Column("is_event_time", SmallInteger, nullable=False),  # 0: the arrival time stands in
     Column("content_id", Text),
     Column("title", Text),
+    Column("act", BigInteger),  # what twins share: a hash of the act, its lowest bit 1 on the vaguer notice; NULL: cannot have a twin
     Column("key", LargeBinary(16), nullable=False),
+    UniqueConstraint("person_id", "key"),
+    Index(None, "person_id", "occurred_at"),
+    Index(None, "site_id", "id").ddl_if(dialect="postgresql"),  # SQLite reads a range of ids by itself
+    sqlite_autoincrement=True,
 )
 
 # What a sender proved to be its own but nobody could read or count: kept whole, shown on the Collection page, replayable.
