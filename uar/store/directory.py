@@ -223,6 +223,17 @@ def accounts_of_events(connection: Connection, site_id: int) -> list[str]:
     return list(connection.scalars(query))
 
 
+def accounts_by_email(connection: Connection, site_id: int, emails: Sequence[str]) -> dict[str, str]:
+    """Lower-case address → account, for addresses that exactly one account of the site has."""
+    wanted = set(emails)
+    found: dict[str, set[str]] = {}
+    rows = connection.execute(select(people.c.email, people.c.account_id).where(people.c.site_id == site_id, people.c.email.is_not(None)))
+    for row in rows:
+        if row.email.lower() in wanted and row.account_id is not None:
+            found.setdefault(row.email.lower(), set()).add(row.account_id)
+    return {email: accounts.pop() for email, accounts in found.items() if len(accounts) == 1}
+
+
 def save_groups(connection: Connection, site_id: int, found: Sequence[Group]) -> dict[str, int]:
     """Insert or rename groups; returns external id → id."""
     by_id = {group.external_id: group for group in found}
