@@ -22,9 +22,10 @@ import pandas as pd
 
 from uar.activity import ActorKind
 from uar.mirror_cache import State, load_cache, save_cache
+from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, TYPES, Mirror
 from uar.store.database import Connection, Engine, read_transaction
-from uar.store.reads import ActivityRows, activity_columns, generation, people, recording_start, spaces
+from uar.store.reads import ActivityRows, activity_columns, coverage, generation, people, recording_start, spaces
 
 TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed
 CACHE_FROM = 100_000  # activities; fewer are read in no time
@@ -38,7 +39,8 @@ class Snapshot:
     """One site at one instant. `people` and `spaces` are the store's tables; `app_ids` the people who are apps.
 
     Instants in epoch milliseconds: `data_at` when this was read, `last_received_at` when the newest activity arrived, `recorded_from_ms`
-    when recording began (the earlier of the first worker's start and the first activity); None if nothing was ever recorded.
+    when recording began (the earlier of the first worker's start and the first activity); None if nothing was ever recorded. `gaps` are
+    the times since then in which no worker was up.
     """
 
     mirror: Mirror
@@ -49,6 +51,7 @@ class Snapshot:
     data_at: int
     last_received_at: int | None
     recorded_from_ms: int | None
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,16 +164,17 @@ class LiveMirror:
         return replace(state, tail_rows=len(rows.person[:most]), tail=checksum)
 
     def _describe(self, connection: Connection, loaded: _Loaded) -> Snapshot:
-        everybody = self._people(connection, loaded.mirror)
+        everybody, now = self._people(connection, loaded.mirror), self._now()
         return Snapshot(
             mirror=loaded.mirror,
             people=everybody,
             spaces=spaces(connection, self._site_id),
             app_ids=frozenset(everybody.loc[everybody["kind"] == ActorKind.APP.value, "id"].tolist()),
             generation=loaded.state.generation,
-            data_at=self._now(),
+            data_at=now,
             last_received_at=loaded.state.last_received_at,
             recorded_from_ms=self._recorded_from(connection, loaded.mirror),
+            gaps=gaps(coverage(connection), now),
         )
 
     def _people(self, connection: Connection, mirror: Mirror) -> pd.DataFrame:
