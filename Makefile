@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 export UAR_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format types pytest clean
+.PHONY: help run demo test lint format types pytest bench clean
 
 help: ## List these targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ format: $(VENV)/.development ## Put the source into the one format.
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+bench: $(VENV)/.benchmark ## Set up, then measure the reports beside ClickHouse, DuckDB and PostgreSQL (takes minutes).
+	$(PYTHON) -m bench
+
 clean: ## Remove the environment and every cache; the data folder stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -49,4 +52,8 @@ $(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/.environment
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@scripts/install.sh $(VENV) requirements-dev.txt
+	@touch $@
+
+$(VENV)/.benchmark: bench/requirements.txt $(VENV)/.development
+	@scripts/install.sh $(VENV) bench/requirements.txt
 	@touch $@

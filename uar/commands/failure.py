@@ -1,0 +1,48 @@
+"""How a command says that it cannot do what was asked: one sentence on standard error and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, Any
+
+import click
+
+from uar.config import ConfigError
+
+
+class Failure(click.ClickException):
+    """One sentence and the exit code: 2 for a wrong option or setting, 1 for what the world did."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the sentence, without a label before it."""
+        click.echo(self.message, file=file or sys.stderr)
+
+
+class Group(click.Group):
+    """A group of commands that turns the errors we know into sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; `Failure` for a wrong setting, an unusable store, or a file that cannot be read or written."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise Failure(str(error), 2) from error
+        except BrokenPipeError:
+            raise  # whoever read our output has enough; click knows what to do
+        except OSError as error:
+            raise Failure(f"{error.filename or 'The system'}: {error.strerror or error}.") from error
+        except _our_errors() as error:
+            raise Failure(str(error)) from error
+
+
+def _our_errors() -> tuple[type[Exception], ...]:
+    # Looked up only when something went wrong: these libraries take a second to load, and `--help` needs none of them.
+    from uar.capture.worker import WorkerError
+    from uar.confluence.errors import ConfluenceError
+    from uar.store.database import StoreError, StoreUnavailable
+
+    return StoreError, StoreUnavailable, WorkerError, ConfluenceError
