@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from uar.store.writes import record_activities
 
 from uar.activity import Activity, ActivityType, Source, identity
 from uar.store import directory
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.directory import DELETED_NAME, Group, Person, Space
 from uar.store.placing import known_contents, place_activities, save_content, unplaced_activities
-from uar.store.schema import activities, groups, memberships, meta, people, sites, spaces
+from uar.store.schema import activities, groups, memberships, people, sites, spaces
 from uar.store.site_merge import folded
-from uar.store.sync_state import Attempt, SyncState, attempts, grow_generation, note_attempt, read_state, save_state
+from uar.store.sync_state import Attempt, SyncState, attempts, note_attempt, read_state, save_state
+from uar.store.writes import record_activities
 
 CLOUD = "11111111-2222-3333-4444-555555555555"
 DAY = 86_400_000
@@ -108,7 +108,7 @@ def test_an_account_without_access_is_kept_only_if_it_was_seen_before(store: Eng
 
 def test_more_people_than_fit_into_one_statement_are_saved(store: Engine) -> None:
     site_id = site(store)
-    found = [Person(f"account-{number}", f"Person {number}") for number in range(2 * directory.CHUNK + 1)]
+    found = [Person(f"account-{number}", f"Person {number}") for number in range(2_001)]
     assert save(store, site_id, *found, listed_at=T0).added == len(found)
     renamed = [Person(person.account, "New name") for person in found]
     assert save(store, site_id, *renamed).changed == len(found)
@@ -239,14 +239,6 @@ def test_the_state_of_a_sync_survives(store: Engine) -> None:
     with read_transaction(store) as connection:
         assert read_state(connection, site_id) == state
         assert attempts(connection) == [Attempt("a_b", T0, None), Attempt("acme", T0 + 1, None)]
-
-
-def test_the_generation_grows(store: Engine) -> None:
-    query = select(meta.c.value).where(meta.c.name == "generation")
-    before = int(rows(store, query)[0][0])
-    with write_transaction(store) as connection:
-        grow_generation(connection)
-    assert int(rows(store, query)[0][0]) == before + 1
 
 
 def test_a_site_known_to_forge_alone_gets_its_name(store: Engine) -> None:

@@ -27,7 +27,8 @@ from uar.confluence.records import Directory
 from uar.store import directory as store
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.directory import ACTIVE, DELETED, Group, Person
-from uar.store.sync_state import SyncState, grow_generation, note_attempt, read_state, save_state
+from uar.store.sync_state import SyncState, note_attempt, read_state, save_state
+from uar.store.writes import bump_generation
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class SiteSync:
         with write_transaction(self.engine) as connection:
             self.site_id, self.is_merged = store.claim_site(connection, self.client.site, cloud_id, self.client.base_url)
             if self.is_merged:
-                grow_generation(connection)
+                bump_generation(connection)
             self.state = read_state(connection, self.site_id)
             self.is_resumed = 0 < at - self.state.started_at <= RESUME_WITHIN_MS
             if not self.is_resumed:
@@ -256,7 +257,7 @@ class SiteSync:
             self.counts["memberships"] = store.membership_count(connection, self.site_id)
             self.counts["people"] = store.listed_count(connection, self.site_id, self.state.started_at)
             if self.state.is_bump_due:
-                grow_generation(connection)
+                bump_generation(connection)
                 self.state.is_bump_due, self.state.bumped_at = False, at
             self.state.started_at, self.state.done, self.state.next_query, self.state.completed_at = 0, [], None, at
             save_state(connection, self.site_id, self.state)

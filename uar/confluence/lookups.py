@@ -25,7 +25,8 @@ from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.directory import Space
 from uar.store.placing import Unplaced, known_contents, place_activities, save_content, unplaced_activities
 from uar.store.schema import UNKNOWN_ID
-from uar.store.sync_state import grow_generation, read_state, save_state
+from uar.store.sync_state import read_state, save_state
+from uar.store.writes import bump_generation
 
 logger = logging.getLogger(__name__)
 
@@ -124,4 +125,4 @@ class Placing:
             state = read_state(connection, site_id)
             state.is_bump_due, state.bumped_at = False, at
             save_state(connection, site_id, state)
-            grow_generation(connection)
+            bump_generation(connection)

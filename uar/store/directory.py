@@ -12,18 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy import bindparam as bound
 
+from uar.store.dialects import chunks
 from uar.store.schema import groups, memberships, people, sites, spaces
 from uar.store.site_merge import merge_sites
 
 ACTIVE, DEACTIVATED, INVITED, DELETED = "active", "deactivated", "invited", "deleted"
 DELETED_NAME = "Deleted account"
-CHUNK = 500  # well below the number of parameters either database takes in one statement
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,9 +313,3 @@ def save_spaces(connection: Connection, site_id: int, found: Sequence[Space]) ->
         connection.execute(insert(spaces), new)
     rows = connection.execute(select(spaces.c.space_key, spaces.c.id).where(spaces.c.site_id == site_id))
     return {row.space_key: int(row.id) for row in rows if row.space_key in by_key}
-
-
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items in pieces that fit into one statement."""
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]

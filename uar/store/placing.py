@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, insert, or_, select, update
 from sqlalchemy import bindparam as bound
 
-from uar.store.directory import chunks
+from uar.store.dialects import chunks
 from uar.store.schema import UNKNOWN_ID, activities, contents
 
 

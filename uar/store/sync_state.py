@@ -1,4 +1,4 @@
-"""How far each site's directory sync is, and the mark that tells mirrors of changed rows; all kept in `meta`."""
+"""How far each site's directory sync is, and how the last try ended; kept in `meta`."""
 
 from __future__ import annotations
 
@@ -70,9 +70,3 @@ def attempts(connection: Connection) -> list[Attempt]:
         select(meta.c.name, meta.c.value).where(meta.c.name.startswith(ATTEMPT, autoescape=True)).order_by(meta.c.name)
     )
     return [Attempt(row.name.removeprefix(ATTEMPT), **json.loads(row.value)) for row in rows]
-
-
-def grow_generation(connection: Connection) -> None:
-    """Tell every mirror that rows it holds were changed."""
-    grown = int(connection.scalar(select(meta.c.value).where(meta.c.name == "generation")) or 0) + 1
-    set_meta(connection, "generation", str(grown))
