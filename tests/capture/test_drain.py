@@ -45,12 +45,15 @@ class Line:
 
     def __init__(self, folder: Path, make_engine: Callable[[], Engine], settings: Settings) -> None:
         self.metrics = Metrics()
-        self.spool = Spool(folder / "spool.db", 64 * 1024 * 1024, lambda waiters, is_durable: None)
+        self._sent = self._durable = 0
+        self.spool = Spool(folder / "spool.db", 64 * 1024 * 1024, self._count)
         self.drain = Drain(self.spool, make_engine, settings, self.metrics, "test", lambda: NOW)
-        self._sent = 0
+
+    def _count(self, waiters: Sequence[Any], is_durable: bool) -> None:
+        self._durable += len(waiters) if is_durable else 0
 
     def send(self, source: Source, payload: dict[str, Any] | bytes, event_name: str | None = None, **changes: Any) -> None:
-        """Spools one delivery and waits until it is durable."""
+        """Spools one delivery."""
         body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
         values = {"site": "acme", "delivery_id": None, "received_at": NOW + self._sent} | changes
         self._sent += 1
@@ -58,7 +61,7 @@ class Line:
 
     def settle(self) -> None:
         """Waits until everything sent is in the store."""
-        wait_for(lambda: not self.spool._queue and self.spool.depth == 0, 15)
+        wait_for(lambda: self._durable == self._sent and self.spool.depth == 0, 15)
 
 
 @pytest.fixture
@@ -147,10 +150,11 @@ def test_rubbish_between_good_deliveries_stops_nothing(line: Line, store: Engine
     reasons = query(store, "SELECT event_name, count(*) FROM quarantine GROUP BY event_name ORDER BY count(*)")
     assert ("page_exploded", 15) in reasons
     assert ("page_viewed", 1) in reasons
-    assert query(store, "SELECT outcome, sum(count) FROM deliveries GROUP BY outcome ORDER BY outcome") == [
-        ("accepted", 30),
-        ("quarantined", 17),
-    ]
+    assert outcomes(store) == {
+        (Source.DATACENTER, "accepted"): 30,
+        (Source.DATACENTER, "quarantined"): 30,
+        (Source.CONNECT, "quarantined"): 1,
+    }
 
 
 def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, store: Engine) -> None:
@@ -183,7 +187,7 @@ def test_a_store_that_is_away_costs_nothing(store: Engine, settings: Settings, t
     for number in range(50):
         line.send(Source.DATACENTER, page(number))
     wait_for(lambda: line.drain.is_degraded and line.spool.depth == 50)
-    assert line.drain.oldest_received_at == NOW
+    wait_for(lambda: line.drain.oldest_received_at == NOW)
     is_away = False
     line.settle()
     wait_for(lambda: not line.drain.is_degraded)

@@ -234,10 +234,12 @@ class Worker:
 
     def _metrics_page(self) -> Answer:
         oldest = self.drain.oldest_received_at
-        self.metrics.spool_deliveries.set(self.spool.depth)
-        self.metrics.spool_bytes.set(self.spool.used_bytes)
-        self.metrics.spool_oldest_age.set(0.0 if oldest is None else max(0.0, (self._now_ms() - oldest) / 1000))
-        self.metrics.key_set_age.set(self.key_set.age_s())
+        self.metrics.show(
+            spool_deliveries=self.spool.depth,
+            spool_bytes=self.spool.used_bytes,
+            spool_oldest_age_seconds=0.0 if oldest is None else max(0.0, (self._now_ms() - oldest) / 1000),
+            keyset_age_seconds=self.key_set.age_s(),
+        )
         return bytes_answer(200, self.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _say(self, sentence: str) -> None:

@@ -1,61 +1,73 @@
-"""What the worker counts, in Prometheus' words. No label ever holds anything of a request: sources and outcomes are fixed lists."""
+"""What the worker counts, in Prometheus' words. No label ever holds anything of a request: sources and outcomes are fixed lists.
+
+Counting is plain arithmetic on the path of a delivery; the families are made when somebody asks for the page.
+"""
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter as Tally
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from uar.activity import Source
 
-OUTCOMES = ("accepted", "refused", "undecided", "overloaded", "not_durable", "bad_form", "test")
+ANSWERS = ("accepted", "refused", "undecided", "overloaded", "not_durable", "bad_form", "test")
+FATES = ("accepted", "duplicate", "ignored", "quarantined")
 SOURCES = (Source.FORGE, Source.CONNECT, Source.DATACENTER)
 ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+GAUGES = {
+    "uar_spool_deliveries": "Deliveries that wait for the store.",
+    "uar_spool_bytes": "Bytes of the spool file in use.",
+    "uar_spool_oldest_age_seconds": "Age of the oldest delivery that waits for the store.",
+    "uar_drain_lag_seconds": "How long the last stored delivery waited for the store.",
+    "uar_keyset_age_seconds": "Seconds since the Forge key set was fetched.",
+}
 
 Counts = dict[tuple[Source, str, str], int]
 
 
-class Metrics:
+class Metrics(Collector):
     """The worker's counters. Counts for the store are kept until `take_counts` fetches them."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        deliveries = self._counter("uar_deliveries_total", "Deliveries by source and by how they were answered.")
-        self._by_outcome = {(source, outcome): deliveries.labels(source.key, outcome) for source in SOURCES for outcome in OUTCOMES}
-        self._drained = self._counter("uar_drained_deliveries_total", "Spooled deliveries by source and by what became of them.")
-        last = Gauge("uar_last_delivery_timestamp_seconds", "When the last genuine delivery came.", ["source"], registry=self.registry)
-        self._last = {source: last.labels(source.key) for source in SOURCES}
-        self.ack = Histogram(
-            "uar_ack_duration_seconds", "Time from the head of a delivery to its answer.", buckets=ACK_BUCKETS, registry=self.registry
-        )
-        self.spool_deliveries = self._gauge("uar_spool_deliveries", "Deliveries that wait for the store.")
-        self.spool_bytes = self._gauge("uar_spool_bytes", "Bytes of the spool file in use.")
-        self.spool_oldest_age = self._gauge("uar_spool_oldest_age_seconds", "Age of the oldest delivery that waits for the store.")
-        self.drain_lag = self._gauge("uar_drain_lag_seconds", "How long the last stored delivery waited for the store.")
-        self.key_set_age = self._gauge("uar_keyset_age_seconds", "Seconds since the Forge key set was fetched.")
-        self.store_errors = Counter("uar_store_errors_total", "Failed transactions of the store.", registry=self.registry)
+        self._answers = {(source, outcome): 0 for source in SOURCES for outcome in ANSWERS}
+        self._fates = {(source, fate): 0 for source in SOURCES for fate in FATES}
+        self._last_at = dict.fromkeys(SOURCES, 0.0)
+        self._buckets = [0] * (len(ACK_BUCKETS) + 1)
+        self._ack_sum = 0.0
+        self._gauges = dict.fromkeys(GAUGES, 0.0)
+        self._store_errors = 0
         self._lock = threading.Lock()
         self._pending: Tally[tuple[Source, str, str]] = Tally()
-
-    def _counter(self, name: str, meaning: str) -> Counter:
-        return Counter(name, meaning, ["source", "outcome"], registry=self.registry)
-
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self.registry)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def answered(self, source: Source, outcome: str, duration_s: float) -> None:
-        """One delivery got its answer."""
-        self._by_outcome[source, outcome].inc()
-        self.ack.observe(duration_s)
+        """One delivery got its answer; from the event loop only."""
+        self._answers[source, outcome] += 1
+        self._buckets[bisect_left(ACK_BUCKETS, duration_s)] += 1
+        self._ack_sum += duration_s
 
     def arrived(self, source: Source, at_s: float) -> None:
         """A genuine delivery was made durable."""
-        self._last[source].set(at_s)
+        self._last_at[source] = at_s
 
-    def drained(self, source: Source, outcome: str, count: int) -> None:
-        """So many spooled deliveries were stored, known already, ignored or quarantined."""
-        self._drained.labels(source.key, outcome).inc(count)
+    def drained(self, source: Source, fate: str, count: int) -> None:
+        """So many spooled deliveries were stored, known already, ignored or quarantined; from the drain only."""
+        self._fates[source, fate] += count
+
+    def store_failed(self) -> None:
+        """One transaction of the store failed; from the drain only."""
+        self._store_errors += 1
+
+    def show(self, **values: float) -> None:
+        """Sets gauges, by their names without the prefix `uar_`."""
+        self._gauges.update({f"uar_{name}": value for name, value in values.items()})
 
     def refused(self, source: Source, site: str) -> None:
         """One refusal for the store's count per site; `site` is empty unless it is a configured one."""
@@ -75,4 +87,30 @@ class Metrics:
 
     def text(self) -> bytes:
         """The page of metrics."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, as they are now."""
+        answers = CounterMetricFamily("uar_deliveries", "Deliveries by source and by how they were answered.", labels=["source", "outcome"])
+        for (source, outcome), count in self._answers.items():
+            answers.add_metric([source.key, outcome], count)
+        yield answers
+        fates = CounterMetricFamily("uar_drained_deliveries", "Spooled deliveries by what became of them.", labels=["source", "outcome"])
+        for (source, fate), count in self._fates.items():
+            fates.add_metric([source.key, fate], count)
+        yield fates
+        last = GaugeMetricFamily("uar_last_delivery_timestamp_seconds", "When the last genuine delivery came.", labels=["source"])
+        for source, at_s in self._last_at.items():
+            last.add_metric([source.key], at_s)
+        yield last
+        for name, meaning in GAUGES.items():
+            yield GaugeMetricFamily(name, meaning, value=self._gauges[name])
+        yield CounterMetricFamily("uar_store_errors", "Failed transactions of the store.", value=self._store_errors)
+        yield self._ack_durations()
+
+    def _ack_durations(self) -> Metric:
+        total, buckets = 0, []
+        for bound, count in zip([*map(str, ACK_BUCKETS), "+Inf"], self._buckets, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        return HistogramMetricFamily("uar_ack_duration_seconds", "Time from the head of a delivery to its answer.", buckets, self._ack_sum)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ BUSY_MS = 1_000
 IDLE_S = 1.0
 FAILED_PAUSE_S = 0.05
 MEASURE_S = 0.2
+BUSY_GROUP = 16
 TIDY_WAL_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,27 @@ class Spooled:
 
     id: int
     delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies in a spool file: number of deliveries, arrival of the oldest (epoch milliseconds; None: there is none), bytes in use."""
+
+    count: int
+    oldest_at: int | None
+    bytes: int
+
+
+def waiting(path: Path) -> Waiting:
+    """What lies in the spool of a worker that may be running; raises `SpoolBroken` if it cannot be read."""
+    try:
+        connection = sqlite.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
+        with closing(connection):
+            count, oldest = connection.execute("SELECT count(*), min(received_at) FROM deliveries").fetchone()
+            pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
+            return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
+    except sqlite.Error as error:
+        raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
 
 
 @contextmanager
@@ -194,6 +216,7 @@ class Spool:
         self.is_writable = True
         self.used_bytes = 0
         self.depth = 0
+        self._group_size = 0.0  # a moving average
         try:
             self._connection = open_file(path)
             self._inode = os.stat(path).st_ino
@@ -221,6 +244,10 @@ class Spool:
         if self._is_stopping or len(self._queue) >= QUEUE_LIMIT or self._queued_bytes + size > QUEUE_BYTES:
             return True
         return self.used_bytes + self._queued_bytes + size > self._limit_bytes
+
+    def is_busy(self) -> bool:
+        """Whether so many senders wait at a time that nothing else should take their turn."""
+        return self._group_size > BUSY_GROUP
 
     def take(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
         """The next waiting deliveries in order of arrival, at least one if there is any. Raises `SpoolBroken`."""
@@ -279,6 +306,7 @@ class Spool:
             self._write(group, until_id)
             self.is_writable = True
             self.depth += len(group)
+            self._group_size += (len(group) - self._group_size) / 8
             self.used_bytes += sum(len(delivery.body) for delivery, _ in group)  # until it is measured
             if until_id is not None or time.monotonic() - self._measured_at > MEASURE_S:
                 self._measure()
@@ -337,6 +365,7 @@ class Spool:
 
     def _tidy(self) -> None:
         """With nothing to do: prove after a failure that commits work again, and cut the log so that deleted bodies leave it too."""
+        self._group_size = 0.0
         try:
             if not self.is_writable:
                 self._connection.execute(f"PRAGMA user_version = {int(time.time()) & 0x7FFFFFFF}")
