@@ -1,6 +1,6 @@
 """What a report is asked: the options of the command line, checked, as one `Question` with the data to answer it.
 
-Everything unknown (site, zone, type, space, group, person, day) ends as a `Failure` with exit code 2 and one sentence.
+Everything unknown (site, zone, type, space, group, person, day) ends as `Wrong` with one sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from uar.activity import ActivityType
-from uar.commands.failure import Failure
+from uar.commands.failure import Failure, Wrong
 from uar.config import load_settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from uar.report.selection import Selection
     from uar.store.database import Engine
 
-WRONG = 2  # the exit code of a wrong option
 EARLIEST = date(2004, 1, 1)  # nothing can have happened in Confluence before
 
 
@@ -57,6 +56,13 @@ class Question:
         instant = self.snapshot.recorded_from_ms
         return None if instant is None else datetime.fromtimestamp(instant / 1000, ZoneInfo(self.selection.zone)).date()
 
+    @property
+    def unknown(self) -> frozenset[date]:
+        """The local days with a gap in recording."""
+        from uar.report.coverage import unknown_days
+
+        return unknown_days(self.snapshot.gaps, self.selection.zone)
+
 
 OPTIONS = (
     click.option("--site", help="Name of the site; needed only with several."),
@@ -79,7 +85,7 @@ def question_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def ask(options: Options) -> Question:
-    """The question that the options ask, with the site's data loaded; `Failure` if one of them makes no sense."""
+    """The question that the options ask, with the site's data loaded; `Wrong` if one of them makes no sense."""
     from uar.live import LiveMirror
     from uar.report.selection import Selection
     from uar.store.database import open_store
@@ -111,7 +117,7 @@ def known_zone(name: str) -> str:
     try:
         return ZoneInfo(name).key
     except (ValueError, OSError, KeyError):
-        raise Failure(f"--zone: {name!r} is not a timezone such as Europe/Berlin.", WRONG) from None
+        raise Wrong(f"--zone: {name!r} is not a timezone such as Europe/Berlin.") from None
 
 
 def known_day(option: str, text: str | None) -> date | None:
@@ -121,7 +127,7 @@ def known_day(option: str, text: str | None) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise Failure(f"{option}: {text!r} is not a day such as 2026-01-31.", WRONG) from None
+        raise Wrong(f"{option}: {text!r} is not a day such as 2026-01-31.") from None
 
 
 def days_asked(options: Options, today: date) -> tuple[date, date]:
@@ -131,9 +137,9 @@ def days_asked(options: Options, today: date) -> tuple[date, date]:
     last = known_day("--to", options["last"]) or today
     first = known_day("--from", options["first"]) or last_12_months(last)[0]
     if first > last:
-        raise Failure(f"--from: {first} is after {last}, the last day.", WRONG)
+        raise Wrong(f"--from: {first} is after {last}, the last day.")
     if first < EARLIEST or last.year > today.year + 1:
-        raise Failure(f"--from and --to: the days must lie between {EARLIEST} and {today.year + 1}-12-31.", WRONG)
+        raise Wrong(f"--from and --to: the days must lie between {EARLIEST} and {today.year + 1}-12-31.")
     return first, last
 
 
@@ -142,7 +148,7 @@ def known_types(words: tuple[str, ...]) -> frozenset[ActivityType]:
     by_word = {kind.key: kind for kind in ActivityType}
     for word in words:
         if word.lower() not in by_word:
-            raise Failure(f"--type: {word!r} is none of {', '.join(by_word)}.", WRONG)
+            raise Wrong(f"--type: {word!r} is none of {', '.join(by_word)}.")
     return frozenset(by_word[word.lower()] for word in words) or frozenset(ActivityType)
 
 
@@ -156,11 +162,11 @@ def known_site(engine: Engine, name: str | None) -> tuple[int, str]:
     if name is not None:
         sites = sites[(sites["name"] == name) | (sites["cloud_id"] == name)]
         if sites.empty:
-            raise Failure(f"--site: the store holds no site {name!r}.", WRONG)
+            raise Wrong(f"--site: the store holds no site {name!r}.")
     if sites.empty:
         raise Failure("The store holds no site yet: connect Confluence (docs/connect.md) or load the sample site (python -m uar demo).")
     if len(sites) > 1:
-        raise Failure(f"--site: there are several, choose one of {', '.join(sites['name'])}.", WRONG)
+        raise Wrong(f"--site: there are several, choose one of {', '.join(sites['name'])}.")
     return int(sites["id"].iloc[0]), str(sites["name"].iloc[0])
 
 
@@ -171,7 +177,7 @@ def known_spaces(spaces: pd.DataFrame, keys: tuple[str, ...]) -> frozenset[int] 
     ids = {str(key).lower(): int(number) for number, key in zip(spaces["id"], spaces["space_key"], strict=True)}
     for key in keys:
         if key.lower() not in ids:
-            raise Failure(f"--space: the site has no space {key!r} with activity.", WRONG)
+            raise Wrong(f"--space: the site has no space {key!r} with activity.")
     return frozenset(ids[key.lower()] for key in keys)
 
 
@@ -195,8 +201,8 @@ def known_person(people: pd.DataFrame, text: str) -> frozenset[int]:
         if len(found) == 1:
             return frozenset({int(found.iloc[0])})
         if len(found) > 1:
-            raise Failure(f"--person: {text!r} is the name of {len(found)} people; give an account id.", WRONG)
-    raise Failure(f"--person: the site has nobody with the account id, e-mail address or name {text!r}.", WRONG)
+            raise Wrong(f"--person: {text!r} is the name of {len(found)} people; give an account id.")
+    raise Wrong(f"--person: the site has nobody with the account id, e-mail address or name {text!r}.")
 
 
 def members(engine: Engine, site_id: int, name: str) -> frozenset[int]:
@@ -208,5 +214,5 @@ def members(engine: Engine, site_id: int, name: str) -> frozenset[int]:
         known, belonging = groups(connection, site_id), memberships(connection, site_id)
     ids = known.loc[known["name"].str.casefold() == name.casefold(), "id"]
     if ids.empty:
-        raise Failure(f"--group: the site has no group {name!r}; python -m uar sync reads groups.", WRONG)
+        raise Wrong(f"--group: the site has no group {name!r}; python -m uar sync reads groups.")
     return frozenset(int(person) for person in belonging.loc[belonging["group_id"].isin(ids), "person_id"])

@@ -48,6 +48,7 @@ def print_kpis(form: str, working_days: bool, **options: Unpack[Options]) -> Non
         today=question.today,
         recorded_from=question.recorded_from,
         working_days=WorkingDays() if working_days else None,
+        unknown=question.unknown,
     )
     emit(kpis_csv(numbers) if form == "csv" else kpis_json(numbers))
 
