@@ -1,0 +1,162 @@
+"""Is data arriving? What a delivery meets on its way, gathered from store and spool, and what to do where it stops.
+
+collect -> Collection -> advice (sentences with remedies)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from uar.activity import Source
+from uar.capture.spool import SpoolBroken, Waiting, waiting
+from uar.config import Settings
+from uar.report.coverage import Gap, gaps
+from uar.store.collection import delivery_counts, quarantine_reasons
+from uar.store.database import Engine, read_transaction
+from uar.store.reads import coverage
+
+DAYS = 7
+AWAY_MS = 2 * 60_000  # a worker tells every 30 s that it is up
+OLD_MS = 5 * 60_000
+QUIET_MS = 24 * 3_600_000
+FULL_SHARE = 0.8
+LABELS = {Source.FORGE: "Forge app", Source.CONNECT: "Cloud webhooks", Source.DATACENTER: "Data Center"}
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The state of the collection at `now` (epoch milliseconds).
+
+    `deliveries` as from `delivery_counts` over the last `DAYS` days, `reasons` as from `quarantine_reasons`. `spool` is None where this
+    machine has none (the worker runs elsewhere) or it cannot be read. `worker_seen_at` is None if no worker was ever up.
+    """
+
+    now: int
+    deliveries: pd.DataFrame
+    reasons: pd.DataFrame
+    gaps: tuple[Gap, ...]
+    worker_seen_at: int | None
+    spool: Waiting | None
+    spool_limit_mb: int
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One sentence on what is wrong and what to do; `is_urgent` where deliveries are lost or will be."""
+
+    sentence: str
+    is_urgent: bool
+
+
+def collect(engine: Engine, settings: Settings, now: int) -> Collection:
+    """Reads everything; `now` in epoch milliseconds. Raises the store's exceptions."""
+    since = (datetime.fromtimestamp(now / 1000, UTC) - timedelta(days=DAYS - 1)).date().isoformat()
+    with read_transaction(engine) as connection:
+        counts, reasons, runs = delivery_counts(connection, since), quarantine_reasons(connection), coverage(connection)
+    seen_at = None if runs.empty else int(runs["ended_at"].max())
+    return Collection(now, counts, reasons, gaps(runs, now), seen_at, _waiting(settings), settings.spool_limit_mb)
+
+
+def _waiting(settings: Settings) -> Waiting | None:
+    if not settings.spool_path.is_file():
+        return None
+    try:
+        return waiting(settings.spool_path)
+    except SpoolBroken:
+        return None
+
+
+def by_source(state: Collection) -> pd.DataFrame:
+    """One row per source and site that ever delivered or was refused, ordered by both.
+
+    Columns: source str, site str, last_at int64 (of the last genuine delivery, epoch milliseconds; 0: none), per_day float64 (genuine
+    deliveries a day over the last days), duplicates, ignored, quarantined, refused int64 (all four over the last days).
+    """
+    rows = []
+    for (source, site), part in state.deliveries.groupby(["source", "site"], sort=True):
+        is_refused = part["outcome"].str.startswith(REFUSED)
+        genuine, counted = part[~is_refused], part.groupby("outcome")["count"].sum()
+        rows.append(
+            {
+                "source": LABELS.get(Source(source), Source(source).key),
+                "site": site,
+                "last_at": 0 if genuine.empty else int(genuine["last_at"].max()),
+                "per_day": float(genuine["count"].sum()) / DAYS,
+                "duplicates": int(counted.get("duplicate", 0)),
+                "ignored": int(counted.get("ignored", 0)),
+                "quarantined": int(counted.get("quarantined", 0)),
+                "refused": int(part.loc[is_refused, "count"].sum()),
+            }
+        )
+    types = {"source": "str", "site": "str", "last_at": "int64", "per_day": "float64"}
+    types |= dict.fromkeys(("duplicates", "ignored", "quarantined", "refused"), "int64")
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def refusals(state: Collection) -> pd.DataFrame:
+    """Why senders were refused over the last days, most first. Columns: source str, site str, reason str, count int64, last_at int64."""
+    found = state.deliveries[state.deliveries["outcome"].str.startswith(REFUSED) & (state.deliveries["count"] > 0)]
+    reasons = found["outcome"].str.removeprefix(REFUSED).str.removeprefix(": ").replace("", "the proof was wrong")
+    shown = found.assign(source=found["source"].map(lambda source: LABELS.get(Source(source), Source(source).key)), reason=reasons)
+    return shown.sort_values("count", ascending=False, kind="stable")[["source", "site", "reason", "count", "last_at"]].reset_index(
+        drop=True
+    )
+
+
+def advice(state: Collection, settings: Settings) -> list[Advice]:
+    """What is wrong and what to do about it, the most urgent first; empty if all is well."""
+    found = [*_of_worker(state, settings), *_of_spool(state), *_of_sources(state, settings), *_of_quarantine(state)]
+    return sorted(found, key=lambda one: not one.is_urgent)
+
+
+def _of_worker(state: Collection, settings: Settings) -> Iterator[Advice]:
+    if not settings.has_source():
+        yield Advice("No source is configured, so nothing can arrive. Set one of them (see the guide) and start the worker again.", False)
+    if state.worker_seen_at is None:
+        yield Advice("No worker has ever been up. Start it: python -m uar up, or worker.", True)
+    elif state.now - state.worker_seen_at > AWAY_MS:
+        yield Advice(
+            "No worker has told the store that it is up for some minutes. If it does not run, start it: Data Center does not send again. "
+            "If it runs, it cannot reach the store; then deliveries wait in its spool.",
+            True,
+        )
+
+
+def _of_spool(state: Collection) -> Iterator[Advice]:
+    if state.spool is None:
+        return
+    if state.spool.bytes > FULL_SHARE * state.spool_limit_mb * 1024 * 1024:
+        yield Advice("The spool is nearly full. Above its limit senders get 503: bring the store back or raise UAR_SPOOL_LIMIT_MB.", True)
+    elif state.spool.oldest_at is not None and state.now - state.spool.oldest_at > OLD_MS:
+        yield Advice("Deliveries wait in the spool for minutes: the store is slow or cannot be reached. Nothing is lost meanwhile.", False)
+
+
+def _of_sources(state: Collection, settings: Settings) -> Iterator[Advice]:
+    if state.deliveries.empty:
+        if settings.has_source():
+            yield Advice(
+                "Nothing has ever arrived. Check the address and the secret in Confluence; the guide has a command to test both.", False
+            )
+        return
+    for row in by_source(state).itertuples():
+        where = f"{row.source} ({row.site})" if row.site else str(row.source)
+        if row.refused:
+            yield Advice(f"{where}: senders were refused, see the reasons below. Usually a secret was changed on one side only.", False)
+        if row.last_at and state.now - row.last_at > QUIET_MS:
+            yield Advice(
+                f"{where}: nothing has come for more than a day. Look whether the webhook or the app is still active in Confluence.", False
+            )
+
+
+def _of_quarantine(state: Collection) -> Iterator[Advice]:
+    if len(state.reasons):
+        yield Advice(
+            "Some deliveries could not be read or have a name that this release does not know. They are kept whole: after an upgrade, "
+            "python -m uar replay reads them again.",
+            False,
+        )
