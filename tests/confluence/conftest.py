@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from uar.store.writes import record_activities
 
 from tests.confluence.fake_site import FakeCloud, FakeDataCenter, FakeSite, served
 from uar.activity import Activity, ActivityType, Source, identity
@@ -18,9 +17,12 @@ from uar.confluence.client import Patience
 from uar.confluence.directory import SyncResult, sync
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.schema import groups, memberships, people, spaces
+from uar.store.writes import record_activities
 
 T0 = 1_780_000_000_000
 HOUR = 3_600_000
+# For tests of what is said over the line and in the log: what reaches the store is tested on both databases by the others.
+ON_ONE_DATABASE = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 QUICK = Patience(connect_s=1, read_s=0.5, answer_s=1, tries=3, pages=60)
 
 

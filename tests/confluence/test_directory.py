@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from tests.confluence.conftest import HOUR, QUICK, T0, Bench, activity
+from tests.confluence.conftest import HOUR, ON_ONE_DATABASE, QUICK, T0, Bench, activity
 from tests.confluence.fake_site import Answer, FakeCloud, FakeDataCenter, Request
 from uar.confluence.directory import sync
 from uar.confluence.errors import NotConfigured, Stopping
@@ -57,6 +57,7 @@ def test_data_center_people_groups_memberships_and_spaces_are_read(bench: Bench,
     assert all(request.headers["Authorization"] == "Bearer personal-token" for request in datacenter.requests)
 
 
+@ON_ONE_DATABASE
 def test_a_data_center_without_a_list_of_users_is_read_by_its_groups(bench: Bench, datacenter: FakeDataCenter) -> None:
     datacenter.has_user_list = False
     datacenter.add_user("key-9", "Not in any group")
@@ -122,6 +123,7 @@ def test_the_state_of_a_cloud_account_comes_from_the_bulk_look_up(bench: Bench, 
     assert bench.people()["a-1"][2] == "active"
 
 
+@ON_ONE_DATABASE
 def test_a_site_without_the_bulk_look_up_is_still_read(bench: Bench, cloud: FakeCloud) -> None:
     cloud.has_bulk = False
     assert bench.sync().people == 6
@@ -163,18 +165,21 @@ def test_a_group_that_is_gone_goes_with_its_memberships(bench: Bench, cloud: Fak
     assert bench.members() == {"confluence-users": {"a-1", "a-2", "a-3", "a-4"}, "Everybody": {"a-1", "a-4"}, "apps": {"a-6"}}
 
 
+@ON_ONE_DATABASE
 def test_a_group_removed_while_it_is_read_does_not_stop_the_sync(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/wiki/rest/api/group/id-staff/membersByGroupId"].append(Answer({}, 404))
     assert bench.sync().people == 6
     assert bench.members()["staff"] == set()
 
 
+@ON_ONE_DATABASE
 def test_groups_whose_members_nobody_knows_are_a_wrong_address(bench: Bench, cloud: FakeCloud) -> None:
     for name in cloud.groups:
         cloud.script[f"/wiki/rest/api/group/id-{name}/membersByGroupId"].append(Answer({}, 404))
     assert "knows the members of none" in bench.failed_sync()
 
 
+@ON_ONE_DATABASE
 def test_a_person_who_moves_between_two_pages_is_read_once(bench: Bench, cloud: FakeCloud) -> None:
     def insert_first(request: Request) -> None:
         if request.path.endswith("id-confluence-users/membersByGroupId") and request.query.get("start") == "2" and len(cloud.users) == 6:
@@ -228,6 +233,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("path", "answer", "sentence"), FAILURES)
+@ON_ONE_DATABASE
 def test_a_sync_that_fails_says_why_and_calls_nobody_gone(bench: Bench, cloud: FakeCloud, path: str, answer: Answer, sentence: str) -> None:
     bench.sync()
     before = bench.everything()
@@ -242,6 +248,7 @@ def test_a_sync_that_fails_says_why_and_calls_nobody_gone(bench: Bench, cloud: F
     assert sentence in attempt.error
 
 
+@ON_ONE_DATABASE
 def test_a_first_sync_that_fails_leaves_no_site_behind(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/_edge/tenant_info"] += [Answer({}, 503)] * 9
     assert "cannot be reached" in bench.failed_sync()
@@ -262,6 +269,7 @@ def test_an_interrupted_sync_goes_on_where_it_was(bench: Bench, cloud: FakeCloud
     assert (result.people, result.memberships) == (6, 7)
 
 
+@ON_ONE_DATABASE
 def test_an_interrupted_list_of_people_goes_on_at_its_page(bench: Bench, datacenter: FakeDataCenter) -> None:
     def break_line(request: Request) -> None:
         if request.path.endswith("/user/list") and request.query["start"] == "2" and not bench.waits:
@@ -274,6 +282,7 @@ def test_an_interrupted_list_of_people_goes_on_at_its_page(bench: Bench, datacen
     assert [request.query["start"] for request in datacenter.requests if request.path.endswith("/user/list")] == ["2"]
 
 
+@ON_ONE_DATABASE
 def test_an_interrupted_sync_of_yesterday_starts_afresh(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/wiki/rest/api/search/user"] += [Answer({}, 500)] * QUICK.tries
     bench.failed_sync()
@@ -292,6 +301,7 @@ def test_a_complete_sync_is_marked_with_its_time(bench: Bench, cloud: FakeCloud)
     assert (state.started_at, state.done, state.next_query) == (0, [], None)
 
 
+@ON_ONE_DATABASE
 def test_limits_and_slow_answers_only_cost_time(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/wiki/rest/api/group"] += [Answer({}, 429, {"Retry-After": "11"}), Answer({}, 500)]
     cloud.script["/wiki/api/v2/spaces"].append(Answer(act=lambda handler: time.sleep(QUICK.read_s + 0.2)))
@@ -307,11 +317,13 @@ def test_one_site_that_fails_does_not_keep_the_other_from_its_sync(bench: Bench,
     assert sorted(bench.people()) == ["key-1", "key-2", "key-3", "key-4"]
 
 
+@ON_ONE_DATABASE
 def test_one_of_two_sites_can_be_picked(bench: Bench, cloud: FakeCloud, datacenter: FakeDataCenter) -> None:
     assert bench.sync("wiki").site == "wiki"
     assert cloud.requests == []
 
 
+@ON_ONE_DATABASE
 def test_sites_that_are_not_configured_are_refused(bench: Bench, cloud: FakeCloud) -> None:
     with pytest.raises(NotConfigured, match=r"beta is not in UAR_CONFLUENCE_URLS; configured: acme\."):
         bench.sync("beta")
@@ -320,6 +332,7 @@ def test_sites_that_are_not_configured_are_refused(bench: Bench, cloud: FakeClou
         bench.sync()
 
 
+@ON_ONE_DATABASE
 def test_a_site_without_credentials_says_so(bench: Bench, cloud: FakeCloud) -> None:
     settings = bench.settings
     object.__setattr__(settings, "confluence_credentials", {})
@@ -328,6 +341,7 @@ def test_a_site_without_credentials_says_so(bench: Bench, cloud: FakeCloud) -> N
     assert "has no credentials" in result.error
 
 
+@ON_ONE_DATABASE
 def test_progress_counts_up_to_the_end(bench: Bench, cloud: FakeCloud) -> None:
     seen: list[tuple[int, int]] = []
     bench.sync(progress=lambda done, total: seen.append((done, total)))
@@ -335,6 +349,7 @@ def test_progress_counts_up_to_the_end(bench: Bench, cloud: FakeCloud) -> None:
     assert seen[-1] == (7, 7)
 
 
+@ON_ONE_DATABASE
 def test_a_sync_that_is_stopped_goes_on_at_the_next_start(bench: Bench, cloud: FakeCloud) -> None:
     def stop(done: int, total: int) -> None:
         if done == 3:
@@ -379,6 +394,7 @@ def test_a_forge_site_without_events_by_name_is_renamed(bench: Bench, cloud: Fak
     assert bench.people()["a-1"][0] == "Ann"
 
 
+@ON_ONE_DATABASE
 def test_no_log_line_holds_a_name_an_address_or_a_token(bench: Bench, cloud: FakeCloud, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     cloud.script["/wiki/rest/api/search/user"] += [Answer({}, 429)] * QUICK.tries

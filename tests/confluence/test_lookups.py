@@ -8,7 +8,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from tests.confluence.conftest import HOUR, T0, Bench, activity
+from tests.confluence.conftest import HOUR, ON_ONE_DATABASE, T0, Bench, activity
 from tests.confluence.fake_site import Answer, FakeCloud, FakeDataCenter, Request
 from uar.activity import DAY_MS, Activity, Source
 from uar.config import Secret
@@ -66,6 +66,7 @@ def test_an_unknown_user_key_gets_its_name(bench: Bench, datacenter: FakeDataCen
 
 
 @pytest.mark.parametrize("product", ["cloud", "datacenter"])
+@ON_ONE_DATABASE
 def test_no_account_is_asked_for_twice(bench: Bench, product: str, request: pytest.FixtureRequest) -> None:
     site = request.getfixturevalue(product)
     name, account = ("acme", "a-1") if product == "cloud" else ("wiki", "key-1")
@@ -76,6 +77,7 @@ def test_no_account_is_asked_for_twice(bench: Bench, product: str, request: pyte
     assert site.requests == []
 
 
+@ON_ONE_DATABASE
 def test_a_site_that_does_not_answer_leaves_accounts_open(bench: Bench, datacenter: FakeDataCenter) -> None:
     bench.record(page(1, None))
     datacenter.script["/confluence/rest/api/user"].append(Answer({}, 401))
@@ -85,6 +87,7 @@ def test_a_site_that_does_not_answer_leaves_accounts_open(bench: Bench, datacent
     assert resolve(bench) == 1
 
 
+@ON_ONE_DATABASE
 def test_an_account_that_may_not_be_seen_stays_unnamed_and_not_deleted(bench: Bench, datacenter: FakeDataCenter) -> None:
     bench.record(page(1, None))
     datacenter.script["/confluence/rest/api/user"].append(Answer({}, 403))
@@ -92,6 +95,7 @@ def test_an_account_that_may_not_be_seen_stays_unnamed_and_not_deleted(bench: Be
     assert bench.people()["key-1"] == (None, "person", "active")
 
 
+@ON_ONE_DATABASE
 def test_the_token_of_a_forge_delivery_names_accounts_of_its_site(bench: Bench, cloud: FakeCloud) -> None:
     bench.record(activity(1, "a-1", site="cloud-id-1"))
     client = Client("cloud-id-1", cloud.url, True, Bearer(Secret("forge")), **bench.options)
@@ -135,6 +139,7 @@ def test_a_known_content_is_not_asked_for_again(bench: Bench, datacenter: FakeDa
     assert len(datacenter.requests) == 1
 
 
+@ON_ONE_DATABASE
 def test_a_content_that_may_not_be_seen_is_asked_for_again_later(bench: Bench, datacenter: FakeDataCenter) -> None:
     datacenter.script["/confluence/rest/api/content/1"].append(Answer({}, 403))
     datacenter.contents["1"] = content("ENG")
@@ -175,6 +180,7 @@ def test_mirrors_are_told_at_most_once_an_hour_and_at_the_end_of_a_sync(bench: B
     assert generation(bench) == start + 3
 
 
+@ON_ONE_DATABASE
 def test_cloud_sources_tell_the_space_themselves(bench: Bench, cloud: FakeCloud) -> None:
     bench.record(activity(1, "a-1", content="1"))
     assert place(bench) == 0
@@ -206,6 +212,7 @@ def test_the_worker_syncs_once_a_day_and_resolves_in_between(bench: Bench, cloud
     assert "/wiki/rest/api/group" in cloud.paths()
 
 
+@ON_ONE_DATABASE
 def test_a_failed_sync_is_one_line_in_the_log_and_tried_again_after_an_hour(
     bench: Bench, cloud: FakeCloud, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +230,7 @@ def test_a_failed_sync_is_one_line_in_the_log_and_tried_again_after_an_hour(
     assert len(bench.people()) == 6
 
 
+@ON_ONE_DATABASE
 def test_a_failure_that_lasts_is_not_logged_every_minute(bench: Bench, cloud: FakeCloud, caplog: pytest.LogCaptureFixture) -> None:
     thread = DirectoryThread(bench.settings, bench.store, bench.now)
     thread.round()
@@ -248,6 +256,7 @@ def test_two_workers_do_not_sync_the_same_site_at_once(bench: Bench, cloud: Fake
     assert cloud.paths().count("/wiki/api/v2/spaces") == 3  # the three pages of one sync
 
 
+@ON_ONE_DATABASE
 def test_the_thread_works_by_itself_and_stops_at_once_while_it_waits(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/wiki/rest/api/group"] += [Answer({}, 429, {"Retry-After": "300"})]
     thread = DirectoryThread(bench.settings, bench.store, bench.now, round_s=0.01)
@@ -264,6 +273,7 @@ def test_the_thread_works_by_itself_and_stops_at_once_while_it_waits(bench: Benc
     assert bench.people()["a-1"][0] == "Ann"
 
 
+@ON_ONE_DATABASE
 def test_the_thread_outlives_what_nobody_thought_of_and_tells_no_values(
     bench: Bench, cloud: FakeCloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +293,7 @@ def test_the_thread_outlives_what_nobody_thought_of_and_tells_no_values(
     assert "Ann" not in caplog.text
 
 
+@ON_ONE_DATABASE
 def test_without_credentials_no_thread_is_started(bench: Bench) -> None:
     thread = DirectoryThread(bench.settings, bench.store, bench.now)
     thread.start()

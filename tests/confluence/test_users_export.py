@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.confluence.conftest import Bench, activity
+from tests.confluence.conftest import ON_ONE_DATABASE, Bench, activity
 from uar.confluence.export_columns import Columns, UnreadableExport, UnreadableRow, find_columns, normalized, read_row
 from uar.confluence.users_export import Imported, import_users
 from uar.store.database import write_transaction
@@ -75,6 +75,7 @@ def test_known_people_are_completed_and_keep_their_row(bench: Bench, load: Load)
     assert columns_of(bench, "a-1", "display_name") == ("Ann",)
 
 
+@ON_ONE_DATABASE
 def test_who_has_no_access_to_confluence_is_not_made_a_person_of_it(bench: Bench, load: Load) -> None:
     bench.record(activity(1, "a-1"))
     load("a-1,Ann,,Active,,,User,,None,Never accessed,staff", "a-2,Jim,,Active,,,User,,None,Never accessed,staff")
@@ -82,17 +83,20 @@ def test_who_has_no_access_to_confluence_is_not_made_a_person_of_it(bench: Bench
     assert len(bench.rows(select(memberships))) == 1
 
 
+@ON_ONE_DATABASE
 def test_a_row_per_group_and_a_column_per_group_are_read(bench: Bench, load: Load) -> None:
     load("u1,staff,a-1,Ann", "u2,editors,a-1,Ann", "u1,staff,a-2,Bea", header="Group id,Group name,User id,User name")
     load("a-3,Cem,staff,new group", header="User id,User name,Group 1,Group 2")
     assert bench.members() == {"staff": {"a-1", "a-2", "a-3"}, "editors": {"a-1"}, "new group": {"a-3"}}
 
 
+@ON_ONE_DATABASE
 def test_the_export_of_managed_accounts_is_read(bench: Bench, load: Load) -> None:
     load("Ann,a-1,deactivated,2026-03-12,ann@acme.example", header="Name,Atlassian ID,Status,Last active date [UTC],Email")
     assert columns_of(bench, "a-1", "state", "atlassian_last_seen_at") == ("deactivated", instant(2026, 3, 12, 12))
 
 
+@ON_ONE_DATABASE
 def test_a_file_saved_again_by_a_spreadsheet_is_read(bench: Bench, load: Load) -> None:
     load("a-1;Jörg;staff, editors", header="User id;User name;Groups", encoding="utf-8-sig")
     assert bench.people() == {"a-1": ("Jörg", "person", "active")}
@@ -115,6 +119,7 @@ def test_a_file_without_ids_completes_people_by_their_address(bench: Bench, load
     assert len(bench.people()) == 3
 
 
+@ON_ONE_DATABASE
 def test_bad_lines_are_named_by_their_number_and_change_nothing_else(bench: Bench, load: Load) -> None:
     imported = load(
         "a-1,Ann,active,12 Mar 2026",
