@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 export UAR_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format types pytest bench clean
+.PHONY: help run demo test lint format types pytest bench load soak clean
 
 help: ## List these targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +36,13 @@ format: $(VENV)/.development ## Put the source into the one format.
 
 bench: $(VENV)/.benchmark ## Set up, then measure the reports beside ClickHouse, DuckDB and PostgreSQL (takes minutes).
 	$(PYTHON) -m bench
+
+load: $(VENV)/.development ## Set up, then measure the worker under load.
+	$(PYTHON) -m bench.load
+
+soak: $(VENV)/.development ## Set up, then kill, starve and burden the worker for half an hour and count what is left.
+	@scripts/find_operation_tools.sh
+	$(PYTHON) -m tests.reliability.soak
 
 clean: ## Remove the environment and every cache; the data folder stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
