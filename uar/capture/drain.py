@@ -40,9 +40,11 @@ BATCH_COUNT = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
 # A short pause after each small batch gathers what comes meanwhile: one transaction instead of many.
 GATHER_S = 0.1
-# While senders queue for their answers, acknowledging goes first: both share one interpreter. What waits is drained afterwards.
-BUSY_BATCH = 500
-BUSY_PAUSE_S = 0.12
+# While senders queue for their answers, acknowledging goes first, because both share one interpreter: the drain then rests this many
+# times as long as its last batch took. What waits is drained afterwards.
+BUSY_BATCH = 250
+BUSY_REST = 4
+LONGEST_REST_S = 1.0
 HEARTBEAT_S = 30.0
 FINISH_S = 3.0
 FIRST_RETRY_S = 1.0
@@ -173,6 +175,7 @@ class Drain:
         """Waits for deliveries, or for the next heartbeat, and brings one batch into the store."""
         self._open()
         self._spool.arrived.wait(max(0.0, self._beat_at + HEARTBEAT_S - time.monotonic()))
+        began_at = time.monotonic()
         count = self._bring()
         if time.monotonic() - self._beat_at >= HEARTBEAT_S:
             self._beat()
@@ -180,7 +183,7 @@ class Drain:
             log.info("The store can be used again; the spool drains.")
             self.is_degraded = False
         if count and self._spool.is_busy():
-            self._stopping.wait(BUSY_PAUSE_S)
+            self._stopping.wait(min(BUSY_REST * (time.monotonic() - began_at), LONGEST_REST_S))
         elif 0 < count < BATCH_COUNT / 4:
             self._stopping.wait(GATHER_S)
 

@@ -2,19 +2,18 @@
 
 `Spool.append` puts a delivery into a bounded queue; one writer thread commits whatever waits as one transaction with
 `synchronous=FULL` and only then reports back (group commit, without lingering for more). The same thread deletes what the store has, and
-it alone writes and checkpoints the file. The drain reads through a second connection that cannot write.
+it alone writes and checkpoints the file. The drain reads through a second connection that cannot write. The file: `uar.capture.spool_file`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,32 +22,44 @@ from pysqlite3 import dbapi2 as sqlite
 
 from uar.activity import Source
 from uar.capture.delivery import Delivery
+from uar.capture.spool_file import (
+    COLUMNS,
+    INSERT,
+    DataDirInUse,
+    SpoolBroken,
+    Waiting,
+    add_deliveries,
+    connected,
+    open_file,
+    salvaged_rows,
+    sole_owner,
+    waiting,
+)
+
+__all__ = [
+    "DataDirInUse",
+    "Spool",
+    "SpoolBroken",
+    "SpoolFull",
+    "Spooled",
+    "Waiting",
+    "add_deliveries",
+    "salvaged_rows",
+    "sole_owner",
+    "waiting",
+]
 
 QUEUE_LIMIT = 2_000
 QUEUE_BYTES = 64 * 1024 * 1024
 GROUP_LIMIT = 500
-BUSY_MS = 1_000
 IDLE_S = 1.0
 FAILED_PAUSE_S = 0.05
 MEASURE_S = 0.2
-BUSY_GROUP = 16
+BUSY_GROUP = 24
 TIDY_WAL_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source INTEGER NOT NULL,
-    site TEXT NOT NULL,
-    event_name TEXT,
-    delivery_id TEXT,
-    received_at INTEGER NOT NULL,
-    body BLOB NOT NULL
-)
-"""
-COLUMNS = "source, site, event_name, delivery_id, received_at, body"
-INSERT = f"INSERT INTO deliveries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 # A statement lets other threads run once, however many rows it inserts. With one row each, the writer would queue behind the event
 # loop for every row; these few sizes, largest first, stay prepared.
 CHUNKS = tuple((size, INSERT + ", (?, ?, ?, ?, ?, ?)" * (size - 1)) for size in (256, 128, 64, 32, 16, 8, 4, 2, 1))
@@ -60,137 +71,12 @@ class SpoolFull(Exception):
     """The queue or the file is at its limit; the sender should come again."""
 
 
-class SpoolBroken(Exception):
-    """The spool's file cannot be used; the message is a sentence."""
-
-
-class DataDirInUse(Exception):
-    """Another worker has the data directory; the message is a sentence."""
-
-
 @dataclass(frozen=True, slots=True)
 class Spooled:
     """One waiting delivery and its place in the order of arrival."""
 
     id: int
     delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What lies in a spool file: number of deliveries, arrival of the oldest (epoch milliseconds; None: there is none), bytes in use."""
-
-    count: int
-    oldest_at: int | None
-    bytes: int
-
-
-def waiting(path: Path) -> Waiting:
-    """What lies in the spool of a worker that may be running; raises `SpoolBroken` if it cannot be read."""
-    try:
-        connection = sqlite.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
-        with closing(connection):
-            count, oldest = connection.execute("SELECT count(*), min(received_at) FROM deliveries").fetchone()
-            pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
-            return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
-    except sqlite.Error as error:
-        raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
-
-
-@contextmanager
-def sole_owner(data_dir: Path) -> Iterator[None]:
-    """Holds the data directory for this process; raises `DataDirInUse`. The lock ends with the process, however it ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / "worker.lock", "a", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataDirInUse(f"Another worker uses {data_dir}. Stop it, or give this one its own UAR_DATA_DIR.") from None
-        yield
-
-
-def open_file(path: Path) -> Any:
-    """A writing connection to a sound spool file, made if it is missing; a damaged one is set aside and what is readable is kept."""
-    if path.exists():
-        try:
-            return _connected(path, check=True)
-        except sqlite.DatabaseError as error:
-            if isinstance(error, sqlite.OperationalError) and "malformed" not in str(error):
-                raise
-            return _replaced(path, str(error))
-    connection = _connected(path, check=False)
-    _sync_folder(path.parent)
-    return connection
-
-
-def _connected(path: Path, *, check: bool) -> Any:
-    connection = sqlite.connect(str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")  # an erased name must be gone from the file as well
-        if check and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite.DatabaseError("database disk image is malformed")
-        connection.execute(SCHEMA)
-        connection.execute(f"SELECT id, {COLUMNS} FROM deliveries LIMIT 1").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _replaced(path: Path, why: str) -> Any:
-    """A fresh file in place of a damaged one, with every row that could still be read."""
-    aside = path.with_name(f"spool-damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.db")
-    for ending in ("", "-wal", "-shm"):
-        if (part := path.with_name(path.name + ending)).exists():
-            part.rename(aside.with_name(aside.name + ending))
-    connection = _connected(path, check=False)
-    rows = salvaged_rows(aside)
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(INSERT, rows)
-    connection.execute("COMMIT")
-    _sync_folder(path.parent)
-    log.error("The spool file was damaged (%s). It is kept as %s; %d deliveries could be read from it.", why, aside.name, len(rows))
-    return connection
-
-
-def salvaged_rows(path: Path) -> list[tuple[Any, ...]]:
-    """Every row of a damaged file that is readable from its beginning or from its end, in order."""
-    rows: dict[int, tuple[Any, ...]] = {}
-    for order in ("ASC", "DESC"):
-        try:
-            connection = sqlite.connect(str(path), isolation_level=None)
-            connection.execute("PRAGMA writable_schema=ON")  # else a file that is too short is not read at all
-            for row in connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id {order}"):
-                rows[row[0]] = row[1:]
-        except sqlite.DatabaseError:
-            continue
-    return [rows[key] for key in sorted(rows)]
-
-
-def add_deliveries(path: Path, other: Path) -> None:
-    """Adds the deliveries of another spool file, such as a backup's, to the spool of a worker that does not run.
-
-    Raises `SpoolBroken`. Deliveries that were in both are stored once all the same.
-    """
-    try:
-        connection = open_file(path)
-        connection.execute("ATTACH ? AS other", (str(other),))
-        connection.execute(f"INSERT INTO main.deliveries ({COLUMNS}) SELECT {COLUMNS} FROM other.deliveries ORDER BY id")
-        connection.execute("DETACH other")
-        connection.close()
-    except sqlite.Error as error:
-        raise SpoolBroken(f"The deliveries of {other} cannot be added to {path} ({error}).") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the file's name durable, not only its content (man 2 fsync)."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Spool:
@@ -350,7 +236,7 @@ class Spool:
             return
         with suppress(sqlite.Error, OSError):
             self._connection.close()
-            self._connection = _connected(self._path, check=False)
+            self._connection = connected(self._path, check=False)
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._inode = os.stat(self._path).st_ino
         time.sleep(FAILED_PAUSE_S)

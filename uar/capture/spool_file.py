@@ -1,0 +1,162 @@
+"""The spool's file: its table, its one owner, and what becomes of it when it is damaged, looked at, or joined with a backup.
+
+The worker's queue and writer around it: `uar.capture.spool`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pysqlite3 import dbapi2 as sqlite
+
+BUSY_MS = 1_000
+
+log = logging.getLogger(__name__)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source INTEGER NOT NULL,
+    site TEXT NOT NULL,
+    event_name TEXT,
+    delivery_id TEXT,
+    received_at INTEGER NOT NULL,
+    body BLOB NOT NULL
+)
+"""
+COLUMNS = "source, site, event_name, delivery_id, received_at, body"
+INSERT = f"INSERT INTO deliveries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class SpoolBroken(Exception):
+    """The spool's file cannot be used; the message is a sentence."""
+
+
+class DataDirInUse(Exception):
+    """Another worker has the data directory; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies in a spool file: number of deliveries, arrival of the oldest (epoch milliseconds; None: there is none), bytes in use."""
+
+    count: int
+    oldest_at: int | None
+    bytes: int
+
+
+def waiting(path: Path) -> Waiting:
+    """What lies in the spool of a worker that may be running; raises `SpoolBroken` if it cannot be read."""
+    try:
+        connection = sqlite.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
+        with closing(connection):
+            count, oldest = connection.execute("SELECT count(*), min(received_at) FROM deliveries").fetchone()
+            pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
+            return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
+    except sqlite.Error as error:
+        raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
+
+
+@contextmanager
+def sole_owner(data_dir: Path) -> Iterator[None]:
+    """Holds the data directory for this process; raises `DataDirInUse`. The lock ends with the process, however it ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with open(data_dir / "worker.lock", "a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataDirInUse(f"Another worker uses {data_dir}. Stop it, or give this one its own UAR_DATA_DIR.") from None
+        yield
+
+
+def open_file(path: Path) -> Any:
+    """A writing connection to a sound spool file, made if it is missing; a damaged one is set aside and what is readable is kept."""
+    if path.exists():
+        try:
+            return connected(path, check=True)
+        except sqlite.DatabaseError as error:
+            if isinstance(error, sqlite.OperationalError) and "malformed" not in str(error):
+                raise
+            return _replaced(path, str(error))
+    connection = connected(path, check=False)
+    _sync_folder(path.parent)
+    return connection
+
+
+def connected(path: Path, *, check: bool) -> Any:
+    """A writing connection whose every commit waits for the disk; with `check` a damaged file raises `sqlite.DatabaseError`."""
+    connection = sqlite.connect(str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # an erased name must be gone from the file as well
+        if check and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite.DatabaseError("database disk image is malformed")
+        connection.execute(SCHEMA)
+        connection.execute(f"SELECT id, {COLUMNS} FROM deliveries LIMIT 1").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _replaced(path: Path, why: str) -> Any:
+    """A fresh file in place of a damaged one, with every row that could still be read."""
+    aside = path.with_name(f"spool-damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.db")
+    for ending in ("", "-wal", "-shm"):
+        if (part := path.with_name(path.name + ending)).exists():
+            part.rename(aside.with_name(aside.name + ending))
+    connection = connected(path, check=False)
+    rows = salvaged_rows(aside)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(INSERT, rows)
+    connection.execute("COMMIT")
+    _sync_folder(path.parent)
+    log.error("The spool file was damaged (%s). It is kept as %s; %d deliveries could be read from it.", why, aside.name, len(rows))
+    return connection
+
+
+def salvaged_rows(path: Path) -> list[tuple[Any, ...]]:
+    """Every row of a damaged file that is readable from its beginning or from its end, in order."""
+    rows: dict[int, tuple[Any, ...]] = {}
+    for order in ("ASC", "DESC"):
+        try:
+            connection = sqlite.connect(str(path), isolation_level=None)
+            connection.execute("PRAGMA writable_schema=ON")  # else a file that is too short is not read at all
+            for row in connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id {order}"):
+                rows[row[0]] = row[1:]
+        except sqlite.DatabaseError:
+            continue
+    return [rows[key] for key in sorted(rows)]
+
+
+def add_deliveries(path: Path, other: Path) -> None:
+    """Adds the deliveries of another spool file, such as a backup's, to the spool of a worker that does not run.
+
+    Raises `SpoolBroken`. Deliveries that were in both are stored once all the same.
+    """
+    try:
+        connection = open_file(path)
+        connection.execute("ATTACH ? AS other", (str(other),))
+        connection.execute(f"INSERT INTO main.deliveries ({COLUMNS}) SELECT {COLUMNS} FROM other.deliveries ORDER BY id")
+        connection.execute("DETACH other")
+        connection.close()
+    except sqlite.Error as error:
+        raise SpoolBroken(f"The deliveries of {other} cannot be added to {path} ({error}).") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the file's name durable, not only its content (man 2 fsync)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
