@@ -1,4 +1,4 @@
-"""The dashboard: two tabs on top, the same title row and filters on both, and the guide behind the Documentation button."""
+"""The dashboard: two tabs with the same title row and filters, the Collection page, and the guide behind the Documentation button."""
 
 from pathlib import Path
 
@@ -9,17 +9,19 @@ from uar.ui.frame import open_page
 # An icon by name would be fetched from another host.
 st.set_page_config("User Activity Report", page_icon=Path(__file__).parent / "uar" / "ui" / "favicon.png", layout="wide")
 
+collection = st.Page("pages/collection.py", title="Collection", icon=":material/sensors:")
 guide = st.Page("pages/guide.py", title="Guide", icon=":material/menu_book:", visibility="hidden")
 page = st.navigation(
     [
         st.Page("pages/activity_dashboard.py", title="Activity Dashboard", icon=":material/calendar_month:", default=True),
         st.Page("pages/user_status.py", title="User Status", icon=":material/group:"),
+        collection,
         guide,
     ],
     position="top",
 )
 
 # Drawn here and not by the pages: bound filters keep their place in the address only if changing the tab leaves them standing.
-if page != guide:
+if page not in (collection, guide):
     open_page(page.title)
 page.run()

@@ -16,7 +16,7 @@ show_chips(view.filters)
 show_cards(view, days)
 if not days["events"].any():
     show_no_results(view)
-show_calendar(days, view.filters, view.recorded_from, view.colors)
+show_calendar(view, days)
 
 left, right = st.columns([3, 2])
 with left:

@@ -15,10 +15,11 @@ import streamlit as st
 
 from uar.activity import ActivityType
 from uar.report.levels import Levels, levels
-from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units
+from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units, is_hatched
 from uar.ui.filters import BOUND, Filters
+from uar.ui.frame import View
 from uar.ui.theme import Palette
-from uar.ui.words import MEASURES, counted, long_date, short_date
+from uar.ui.words import MEASURES, counted, long_date, quiet, short_date
 
 FULL_WIDTH_FROM_WEEKS = 40  # shorter ranges keep their cells at `CELL_PX` instead of blowing them up
 CELL_PX = 22
@@ -27,21 +28,22 @@ BIG_CELL_PX = 30
 SCROLLED_PX = 820
 
 
-def show_calendar(days: pd.DataFrame, filters: Filters, recorded_from: date | None, colors: Palette) -> None:
+def show_calendar(view: View, days: pd.DataFrame) -> None:
     """Draw the card; `days` as from `uar.report.days.calendar` for the whole period."""
+    filters, colors = view.filters, view.colors
     with st.container(border=True):
         measure, is_table = _head()
         of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), measure].to_numpy())
         weeks, rows = figure_units(days, filters.week_start)
         is_short = weeks < FULL_WIDTH_FROM_WEEKS and not is_table
         body = st.container(horizontal=is_short, gap="medium", vertical_alignment="center")
-        look = CalendarLook(measure, of_color.starts, filters.today, recorded_from, filters.day, filters.week_start)
+        look = CalendarLook(measure, of_color.starts, filters.today, view.recorded_from, filters.day, filters.week_start, view.unknown)
         with body:
             if is_table:
                 _table(days, filters)
             else:
                 _heatmap(calendar_figure(days, look, colors), weeks, rows)
-            _words(summary(days, measure, filters.today), _legend(of_color, measure, colors), is_short)
+            _words(summary(days, measure, filters.today), _legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
 
 
 def _head() -> tuple[str, bool]:
@@ -76,7 +78,7 @@ def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
 def _words(sentence: str, legend: str, is_beside: bool) -> None:
     """The sentence and the legend: in one row below the calendar, or one under the other beside a short one."""
     with st.container(horizontal=not is_beside, horizontal_alignment="left" if is_beside else "distribute", vertical_alignment="center"):
-        st.caption(sentence, width="stretch" if is_beside else "content")
+        st.markdown(quiet(sentence), width="stretch" if is_beside else "content")
         st.html(legend, width="stretch" if is_beside else "content")
 
 
@@ -157,15 +159,22 @@ def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> s
     return f" Quietest working week: from {short_date(whole.idxmin().date())}, {counted(int(whole.min()), *noun)}."
 
 
-def _legend(of_color: Levels, measure: str, colors: Palette) -> str:
-    """Five swatches with the numbers each stands for."""
+def _legend(of_color: Levels, measure: str, colors: Palette, has_hatched: bool) -> str:
+    """Five swatches with the numbers each stands for, and a hatched one if there are days without recording."""
     entries = [f"{escape(measure.capitalize())} a day"]
     for color, numbers in zip(colors.levels, of_color.ranges, strict=True):
         if numbers:
-            swatch = f"display:inline-block;width:12px;height:12px;border-radius:2px;background:{color};border:1px solid {colors.outline}"
-            entries.append(f'<span style="{swatch}"></span>&nbsp;{_range_text(*numbers)}')
+            entries.append(_swatch(color, colors) + _range_text(*numbers))
+    if has_hatched:
+        stripes = f"linear-gradient(135deg,{colors.levels[0]} 44%,{colors.outline} 44% 56%,{colors.levels[0]} 56%)"
+        entries.append(_swatch(stripes, colors) + "not recorded")
     items = "".join(f'<span style="white-space:nowrap;display:inline-flex;align-items:center;gap:2px">{entry}</span>' for entry in entries)
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px;font-size:0.8rem;color:{colors.muted}">{items}</div>'
+
+
+def _swatch(background: str, colors: Palette) -> str:
+    style = f"display:inline-block;width:12px;height:12px;border-radius:2px;background:{background};border:1px solid {colors.outline}"
+    return f'<span style="{style}"></span>&nbsp;'
 
 
 def _range_text(low: int, high: int | None) -> str:

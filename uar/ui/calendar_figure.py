@@ -33,7 +33,7 @@ class CalendarLook:
     """What the calendar shows besides the days' numbers.
 
     `measure` is the column that gives the color, `starts` the lowest value of the levels 1 to 4. Days before `recorded_from`
-    are hatched; `picked` has a ring; week days begin with `week_start` (0 = Monday).
+    and the `unknown` ones, in a gap of recording, are hatched; `picked` has a ring; week days begin with `week_start` (0 = Monday).
     """
 
     measure: str
@@ -42,6 +42,7 @@ class CalendarLook:
     recorded_from: date | None
     picked: date | None
     week_start: int
+    unknown: frozenset[date] = frozenset()
 
 
 def cells(days: pd.DataFrame, week_start: int) -> pd.DataFrame:
@@ -65,8 +66,8 @@ def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> 
     placed = cells(days[days["day"] <= pd.Timestamp(look.today)], look.week_start)
     every = cells(days, look.week_start)
     strips, weeks = int(every["strip"].max()) + 1, int(every["week"].max()) + 1
-    recorded = _recorded(placed, look)
-    figure = go.Figure([_heatmap(placed, look, colors, strips, weeks), _hatching(placed[~recorded], colors), _targets(placed, recorded)])
+    hatched = is_hatched(placed, look)
+    figure = go.Figure([_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)])
     figure.update_layout(**_layout(every, look, colors, strips, weeks))
     for place, color, dash in _frames(placed, look, colors):
         figure.add_shape(type="rect", **place, line={"color": color, "width": 2, "dash": dash}, fillcolor="rgba(0,0,0,0)")
@@ -79,10 +80,11 @@ def figure_units(days: pd.DataFrame, week_start: int) -> tuple[int, int]:
     return int(placed["week"].max()) + 1, (int(placed["strip"].max()) + 1) * STRIP - 1
 
 
-def _recorded(placed: pd.DataFrame, look: CalendarLook) -> pd.Series[bool]:
-    if look.recorded_from is None:
-        return pd.Series(True, index=placed.index)
-    return (placed["day"] >= pd.Timestamp(look.recorded_from)) | (placed["events"] > 0)
+def is_hatched(days: pd.DataFrame, look: CalendarLook) -> pd.Series[bool]:
+    """Per day: nothing is known about it, because it lies before recording began or in a gap, and nothing happened on it."""
+    before = pd.Series(False, index=days.index) if look.recorded_from is None else days["day"] < pd.Timestamp(look.recorded_from)
+    gap = days["day"].isin([pd.Timestamp(day) for day in look.unknown])
+    return (before | gap) & (days["events"] == 0)
 
 
 def _heatmap(placed: pd.DataFrame, look: CalendarLook, colors: Palette, strips: int, weeks: int) -> go.Heatmap:
@@ -98,7 +100,7 @@ def _hatching(placed: pd.DataFrame, colors: Palette) -> go.Scatter:
     return go.Scatter(x=placed["week"], y=y, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
 
 
-def _targets(placed: pd.DataFrame, recorded: pd.Series[bool]) -> go.Scatter:
+def _targets(placed: pd.DataFrame, hatched: pd.Series[bool]) -> go.Scatter:
     # Also under `selected` and `unselected`, else a click dims everything.
     unseen = {"marker": {"opacity": 0}}
     return go.Scatter(
@@ -109,23 +111,23 @@ def _targets(placed: pd.DataFrame, recorded: pd.Series[bool]) -> go.Scatter:
         selected=unseen,
         unselected=unseen,
         customdata=placed["day"].dt.strftime("%Y-%m-%d"),
-        hovertext=_hover_texts(placed, recorded),
+        hovertext=_hover_texts(placed, hatched),
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
 
 
-def _hover_texts(placed: pd.DataFrame, recorded: pd.Series[bool]) -> list[str]:
+def _hover_texts(placed: pd.DataFrame, hatched: pd.Series[bool]) -> list[str]:
     by_type = placed[[kind.key for kind in ActivityType]].to_numpy()
     strongest = [ActivityType(int(kind)).label for kind in by_type.argmax(axis=1)]
-    rows = zip(placed["day"], placed["events"], placed["people"], strongest, recorded, strict=True)
-    return [_hover_text(day.date(), events, people, kind, is_recorded) for day, events, people, kind, is_recorded in rows]
+    rows = zip(placed["day"], placed["events"], placed["people"], strongest, hatched, strict=True)
+    return [_hover_text(day.date(), events, people, kind, is_unknown) for day, events, people, kind, is_unknown in rows]
 
 
-def _hover_text(day: date, events: int, people: int, strongest: str, is_recorded: bool) -> str:
+def _hover_text(day: date, events: int, people: int, strongest: str, is_unknown: bool) -> str:
     head = f"<b>{long_date(day)}</b><br>"
-    if not is_recorded:
-        return head + "Before recording began"
+    if is_unknown:
+        return head + "Not recorded"
     if not events:
         return head + "No activity"
     return f"{head}{counted(events, 'event')} by {counted(people, 'person', 'people')}<br>Mostly {strongest}"
@@ -151,7 +153,7 @@ def _layout(every: pd.DataFrame, look: CalendarLook, colors: Palette, strips: in
         "yaxis": axis
         | {"range": [last_row + 0.6, -1.4], "tickvals": [y for y, _ in shown], "ticktext": [name for _, name in shown]}
         | {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"},
-        "annotations": [_month_label(x, y, text) for x, y, text in _month_labels(every, look.week_start)],
+        "annotations": [_month_label(x, y, text) for x, y, text in _month_labels(every)],
         "margin": {"l": LABEL_PX, "r": 2, "t": 0, "b": 2},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -167,21 +169,18 @@ def _month_label(x: float, y: float, text: str) -> dict[str, Any]:
     return {"x": x - 0.5, "y": y, "text": text, "showarrow": False, "xanchor": "left", "yanchor": "middle"}
 
 
-def _month_labels(every: pd.DataFrame, week_start: int) -> list[tuple[float, float, str]]:
-    """Where each month's name stands: above its first full week; with several strips the year stands with January."""
-    strips = int(every["strip"].max()) + 1
+def _month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
+    """Where each month's name stands: above its first full week. With several strips the first name of each has the year before it."""
     labels: list[tuple[float, float, str]] = []
-    for strip, of_strip in every.groupby("strip", sort=True):
-        before = -9
-        heads = of_strip[(of_strip["row"] == 0) & (of_strip["day"].dt.day <= ROWS)]
-        for week, day in zip(heads["week"], heads["day"], strict=True):
-            if week - before < 3:
+    has_strips = int(every["strip"].max()) > 0
+    heads = every[(every["row"] == 0) & (every["day"].dt.day <= ROWS)]
+    for strip, of_strip in heads.groupby("strip", sort=True):
+        free_from = 0
+        for week, day in zip(of_strip["week"], of_strip["day"], strict=True):
+            if week < free_from:
                 continue
-            before = week
-            labels.append((float(week), int(str(strip)) * STRIP - 0.95, _month_name(day.date(), strips > 1)))
+            is_first = has_strips and free_from == 0
+            free_from = week + (5 if is_first else 3)
+            name = MONTHS[day.month - 1][:3]
+            labels.append((float(week), int(str(strip)) * STRIP - 0.95, f"<b>{day.year}</b>  {name}" if is_first else name))
     return labels
-
-
-def _month_name(day: date, with_year: bool) -> str:
-    name = MONTHS[day.month - 1][:3]
-    return f"<b>{day.year}</b>  {name}" if with_year and day.month == 1 else name

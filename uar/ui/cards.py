@@ -14,7 +14,7 @@ from uar.report.periods import Period, previous_period
 from uar.report.streaks import Kpis, WorkingDays, kpis
 from uar.ui import periods
 from uar.ui.frame import View
-from uar.ui.words import counted, date_range, short_date
+from uar.ui.words import compact, counted, date_range, quiet, short_date
 
 ACTIVE_DAYS_RULE = (
     "Local dates with at least one counted activity, of all days in the period. "
@@ -49,7 +49,7 @@ def show_cards(view: View, days: pd.DataFrame) -> None:
         for card in headlines(view, days):
             with st.container(border=True, height="stretch", gap="xsmall"):
                 _metric(card)
-                st.caption(card.note)
+                st.markdown(quiet(card.note))
 
 
 def headlines(view: View, days: pd.DataFrame) -> list[Card]:
@@ -76,7 +76,7 @@ def _people_card(view: View, words: str) -> Card:
         now, before = (active_people(mirror, filters.of_days(*days)) for days in compared)
         change = now - before
     note = f"on {short_date(filters.day)}" if filters.day else f"of {counted(_known_people(view), 'person', 'people')} known"
-    return Card("Active people", f"{people:,}", ACTIVE_PEOPLE_RULE, note, change, "vs a week before" if filters.day else words)
+    return Card("Active people", f"{people:,}", ACTIVE_PEOPLE_RULE, note, change, periods.A_WEEK_BEFORE if filters.day else words)
 
 
 def _known_people(view: View) -> int:
@@ -109,7 +109,7 @@ def _compared(view: View, days: Period) -> tuple[Period, Period] | None:
 
 def _kpis(days: pd.DataFrame, view: View, today: date) -> Kpis:
     working_days = WorkingDays() if view.filters.is_working_days_only else None
-    return kpis(days, today=today, recorded_from=view.recorded_from, working_days=working_days)
+    return kpis(days, today=today, recorded_from=view.recorded_from, working_days=working_days, unknown=view.unknown)
 
 
 def _longest_note(now: Kpis) -> str:
@@ -125,11 +125,12 @@ def _current_note(now: Kpis, view: View) -> str:
 
 
 def _metric(card: Card) -> None:
+    change = "±0" if card.change == 0 else f"{'+' if (card.change or 0) > 0 else '−'}{compact(abs(card.change or 0))}"
     st.metric(
         card.label,
         card.value,
-        delta=None if card.change is None else 0 if card.change == 0 else f"{card.change:+,}",
-        delta_description=None if card.change is None else card.compared_with,
+        delta=None if card.change is None else f"{change} {card.compared_with}",
         delta_color="off",  # a fall is not bad in itself
+        delta_arrow="off" if not card.change else "up" if card.change > 0 else "down",
         help=f"{card.rule}\n\n{CHANGE_RULE}",
     )

@@ -21,7 +21,7 @@ from uar.report.selection import Selection
 from uar.ui import periods, timezones
 from uar.ui.address import space_ids_by_label
 from uar.ui.nearest import nearest_day
-from uar.ui.words import WEEK_STARTS, date_range
+from uar.ui.words import WEEK_STARTS, date_range, quiet
 
 BOUND: Final = "query-params"
 WEEK_START_DAYS = {"Mon": 0, "Sun": 6, "Sat": 5}
@@ -141,7 +141,7 @@ def _period(slot: st.delta_generator.DeltaGenerator, today: date, first_day: dat
     custom = _custom_range(slot, today) if period == periods.CUSTOM else None
     first, last = periods.days_of(period, today, first_day, custom)
     st.session_state["filters.days"] = (first, last)
-    slot.caption(date_range(first, last) if custom or period != periods.CUSTOM else "Choose the first and the last day.")
+    slot.markdown(quiet(date_range(first, last) if custom or period != periods.CUSTOM else "Choose the first and the last day."))
     return period, first, last
 
 

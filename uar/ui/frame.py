@@ -18,29 +18,34 @@ from streamlit.delta_generator import DeltaGenerator
 from uar.config import Settings
 from uar.demo import SITE as SAMPLE_SITE
 from uar.live import Snapshot
+from uar.report.coverage import unknown_days
 from uar.ui import address, data, setup, timezones
 from uar.ui.filters import BOUND, Filters, sidebar
 from uar.ui.nearest import nearest_option
-from uar.ui.theme import Palette, palette
-from uar.ui.utility_bar import PHONE_RULE, utility_bar
+from uar.ui.theme import Palette, page_rules, palette
+from uar.ui.utility_bar import utility_bar
 from uar.ui.words import plain
 
 
 @dataclass(frozen=True)
 class View:
-    """What a page shows: one site's snapshot, the viewer's filters, and the colors of the viewer's theme."""
+    """What a page shows: one site's snapshot, the viewer's filters, and the colors of the viewer's theme.
+
+    `unknown` are the local dates that a gap in recording touches.
+    """
 
     site: str
     snapshot: Snapshot
     filters: Filters
     recorded_from: date | None
+    unknown: frozenset[date]
     colors: Palette
     settings: Settings
 
 
 def open_page(title: str) -> None:
     """Draw the frame and keep the `View` for `current_view`; returns only if there is something to show."""
-    st.html(PHONE_RULE)
+    st.html(page_rules(palette(st.context.theme.type)))
     head = st.container()
     try:
         st.session_state["frame.view"] = _opened(title, head)
@@ -78,7 +83,15 @@ def _opened(title: str, head: DeltaGenerator) -> View:
         setup.show_first_event()
         if site == SAMPLE_SITE:
             setup.show_sample_note(settings)
-    return View(site, snapshot, filters, _recorded_from(snapshot, filters.zone), palette(st.context.theme.type), settings)
+    return View(
+        site,
+        snapshot,
+        filters,
+        recorded_from=_recorded_from(snapshot, filters.zone),
+        unknown=unknown_days(snapshot.gaps, filters.zone),
+        colors=palette(st.context.theme.type),
+        settings=settings,
+    )
 
 
 def _show_setup(title: str, head: DeltaGenerator, settings: Settings, snapshot: Snapshot | None, zone: str) -> NoReturn:

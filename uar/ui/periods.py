@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import date
 
-from uar.report.periods import DAYS_BACK, DEFAULT_PRESET, Period, Preset, preset_period
+from uar.report.periods import DEFAULT_PRESET, Period, Preset, preset_period
 
 CUSTOM = "Custom"
 DEFAULT = DEFAULT_PRESET.label
 EARLIEST = date(2004, 1, 1)  # nothing can have happened in Confluence before
 YEARS_BACK = 3
 PRESETS = {preset.label: preset for preset in Preset}
+A_WEEK_BEFORE = "vs week before"
 COMPARISONS = {
-    Preset.TODAY: "vs a week before",
+    Preset.TODAY: A_WEEK_BEFORE,
     Preset.MONTHS_12: "vs year before",
     Preset.THIS_MONTH: "vs month before",
     Preset.LAST_MONTH: "vs month before",
@@ -52,6 +53,4 @@ def comparison_words(period: str) -> str:
     preset = PRESETS.get(period)
     if preset in COMPARISONS:
         return COMPARISONS[preset]
-    if preset and preset in DAYS_BACK:
-        return f"vs {DAYS_BACK[preset]} days before"
-    return "vs year before" if period.isdecimal() else "vs period before"
+    return "vs year before" if period.isdecimal() else "vs prior period"

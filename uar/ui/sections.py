@@ -12,7 +12,7 @@ from uar.ui.calendar_figure import NO_BAR
 from uar.ui.charts import breakdown_figure, week_figure
 from uar.ui.filters import clear_all
 from uar.ui.frame import View
-from uar.ui.words import counted, date_range, long_date, short_date
+from uar.ui.words import counted, date_range, long_date, quiet, short_date
 
 
 def show_no_results(view: View) -> None:
@@ -37,7 +37,7 @@ def show_breakdown(view: View) -> None:
             st.header("What people do", width="content", anchor=False)
             st.session_state["breakdown.without_view"] = view.filters.is_without_views
             st.toggle("Without View", key="breakdown.without_view", on_change=_without_view)
-        st.caption(f"{counted(int(table['events'].sum()), 'event')}{_when(view)}. {_how_to_filter(view)}")
+        st.markdown(quiet(f"{counted(int(table['events'].sum()), 'event')}{_when(view)}. {_how_to_filter(view)}"))
         st.plotly_chart(
             breakdown_figure(table, view.colors),
             theme=None,
@@ -56,9 +56,9 @@ def show_week(view: View) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):  # as high as the head of the card beside it
             st.header("When it happens", anchor=False)
         if table.isna().any(axis=None):
-            st.caption(f"Shown when at least {MIN_PEOPLE} people were active: hours of single people are nobody's business.")
+            st.markdown(quiet(f"Shown when at least {MIN_PEOPLE} people were active: hours of single people are nobody's business."))
             return
-        st.caption(f"Events by weekday and hour{_when(view)}, {view.filters.zone}.")
+        st.markdown(quiet(f"Events by weekday and hour{_when(view)}, {view.filters.zone}."))
         st.plotly_chart(
             week_figure(table, view.filters.week_start, view.colors),
             theme=None,

@@ -11,7 +11,7 @@ from uar.config import Settings
 from uar.demo import SITE as SAMPLE_SITE
 from uar.demo import load_demo
 from uar.ui import data
-from uar.ui.words import plain
+from uar.ui.words import plain, quiet
 from uar.up import address
 
 SAMPLE_TEXT = "200 invented people and 14 months of activity. It becomes a site of its own beside yours."
@@ -80,7 +80,7 @@ def _connected(settings: Settings) -> None:
         _source(
             "Cloud with the Forge app", f"{base}/webhooks/forge", "Set this address as the remote in `forge/manifest.yml`, then deploy:"
         )
-        st.caption("Only Atlassian can sign for it: view any page in Confluence, and the first event arrives within three minutes.")
+        st.markdown(quiet("Only Atlassian can sign for it: view any page in Confluence, and the first event arrives within three minutes."))
 
 
 def _source(title: str, url: str, instruction: str) -> None:
@@ -91,7 +91,7 @@ def _source(title: str, url: str, instruction: str) -> None:
 
 def _command(command: str) -> None:
     st.markdown(f"Or send a signed test delivery now. {TEST_NOTE}")
-    st.code(command, language="bash", wrap_lines=True)
+    st.code(command, language=None, wrap_lines=True)  # colored, its words are too pale
 
 
 def _datacenter_command(base: str, site: str) -> str:

@@ -8,15 +8,9 @@ import streamlit as st
 
 from uar.config import Settings
 from uar.live import Snapshot
-from uar.ui.words import ago, clock
+from uar.ui.words import ago, clock, quiet
 
 GUIDE = "guide"
-# On a phone the three buttons keep their icons; their words stay for screen readers.
-PHONE_RULE = """<style>@media (max-width: 640px) {
-  .st-key-utility [data-testid="stMarkdownContainer"]:not([data-testid="stCaptionContainer"] *) p {
-    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
-  }
-}</style>"""
 
 
 def utility_bar(title: str, settings: Settings | None, snapshot: Snapshot | None, zone: str) -> None:
@@ -37,7 +31,7 @@ def utility_bar(title: str, settings: Settings | None, snapshot: Snapshot | None
 
 @st.fragment(run_every=20)
 def _freshness(data_at: int, last_received_at: int | None, zone: str) -> None:
-    st.caption(freshness(data_at, last_received_at, zone, int(time.time() * 1000)), width="content")
+    st.markdown(quiet(freshness(data_at, last_received_at, zone, int(time.time() * 1000))), width="content")
 
 
 def freshness(data_at: int, last_received_at: int | None, zone: str, now: int) -> str:
