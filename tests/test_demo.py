@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from uar.store.reads import activity_columns, find_site, groups, memberships, people
 
 from uar import demo
 from uar.activity import Activity, ActivityType, ActorKind, Source
 from uar.capture.catalog import lookup
-from uar.demo_cast import HABIT_COUNTS, Habit, Member, cast
+from uar.demo_cast import DEPARTMENTS, HABIT_COUNTS, Habit, Member, cast
+from uar.store.database import Engine, read_transaction
+from uar.store.writes import Recorded
 
 TODAY = date(2026, 11, 24)
 MONDAY, SATURDAY = 0, 5
@@ -122,3 +125,57 @@ def test_people_work_in_the_daytime_of_their_zone(acts: list[Activity], members:
         datetime.fromtimestamp(act.occurred_at / 1000, ZoneInfo(zones[act.account])).hour for act in acts if act.account in zones
     )
     assert sum(hours[hour] for hour in range(7, 19)) > 0.97 * sum(hours.values())
+
+
+@pytest.fixture
+def short_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of one month: enough to see how it is stored."""
+    monkeypatch.setattr(demo, "MONTHS", 1)
+
+
+def stored(store: Engine) -> tuple[int, int, int]:
+    """Number of activities, their last arrival, and number of people of the sample site."""
+    with read_transaction(store) as connection:
+        site_id = find_site(connection, demo.SITE)
+        assert site_id is not None
+        rows = activity_columns(connection, site_id, 0, 0)
+        return len(rows.person), rows.last_received_at or 0, len(people(connection, site_id))
+
+
+@pytest.mark.usefixtures("short_site")
+def test_loading_again_adds_nothing_and_a_later_day_adds_only_what_is_new(store: Engine) -> None:
+    first = demo.load_demo(store, TODAY)
+    assert first.inserted > 5_000
+    assert stored(store)[0] == first.inserted
+    assert demo.load_demo(store, TODAY) == Recorded(0, first.inserted)
+    later = demo.load_demo(store, TODAY + timedelta(days=1))
+    assert 0 < later.inserted < 1_500
+    assert stored(store)[0] == first.inserted + later.inserted
+
+
+@pytest.mark.usefixtures("short_site")
+def test_the_sample_ends_where_it_is_told_to(store: Engine) -> None:
+    noon = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() * 1000)
+    demo.load_demo(store, TODAY, until=noon)
+    assert noon - 3_600_000 < stored(store)[1] <= noon
+
+
+@pytest.mark.usefixtures("short_site")
+def test_the_directory_holds_everybody_also_those_who_never_act(store: Engine) -> None:
+    seen: list[tuple[int, int]] = []
+    demo.load_demo(store, TODAY, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1] == stored(store)[0]
+    with read_transaction(store) as connection:
+        site_id = find_site(connection, demo.SITE)
+        assert site_id is not None
+        everybody = people(connection, site_id)
+        names = set(groups(connection, site_id)["name"])
+        belonging = memberships(connection, site_id)
+    assert len(everybody) == 203
+    assert Counter(everybody["kind"]) == {"person": 198, "guest": 2, "app": 3}
+    assert Counter(everybody["state"])["deactivated"] > 2
+    assert Counter(everybody["state"])["invited"] > 0
+    never = {member.account for member in with_habit(cast(TODAY, 42), Habit.NEVER)}
+    assert everybody.loc[everybody["account_id"].isin(never), "last_active_at"].isna().all()
+    assert names == {"confluence-users", *DEPARTMENTS}
+    assert belonging["person_id"].nunique() == 198

@@ -145,7 +145,7 @@ def import_users(file: Path, site: str | None) -> None:
 
     settings = load_settings()
     engine = migrated_store(settings)
-    name = site if site in settings.confluence_urls else known_site(engine, site)[1]
+    name = site if site and site in settings.confluence_urls else known_site(engine, site)[1]
     try:
         with progress_bar("Importing") as progress:
             imported = run(engine, file, name, progress)

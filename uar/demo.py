@@ -19,7 +19,6 @@ from uar.demo_cast import DEPARTMENTS, Habit, Member, cast
 from uar.demo_days import presence, season
 from uar.store.database import Engine, write_transaction
 from uar.store.directory import Group, Person, save_groups, save_members, save_people
-from uar.store.sync_state import mark_changed
 from uar.store.writes import Recorded, ensure_site, record_activities
 
 SITE = "sample"
@@ -111,7 +110,6 @@ def _save_directory(engine: Engine, members: list[Member], at: int) -> None:
                 member for member in members if member.kind is ActorKind.PERSON and name in ("confluence-users", member.department)
             ]
             save_members(connection, group_id, [ids[member.account] for member in belonging])
-        mark_changed(connection, at)
 
 
 def _record(member: Member) -> Person:
@@ -185,8 +183,8 @@ def _activity(
 
 
 def _event(kind: ActivityType, chooser: random.Random) -> str:
-    names, weights = zip(*EVENTS[kind], strict=True)
-    return chooser.choices(names, weights)[0]
+    names = [name for name, _ in EVENTS[kind]]
+    return chooser.choices(names, [weight for _, weight in EVENTS[kind]])[0]
 
 
 def _space(member: Member, chooser: random.Random) -> Space:

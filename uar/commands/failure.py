@@ -11,15 +11,17 @@ from uar.config import ConfigError
 
 
 class Failure(click.ClickException):
-    """One sentence and the exit code: 2 for a wrong option or setting, 1 for what the world did."""
-
-    def __init__(self, sentence: str, exit_code: int = 1) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
+    """What the world did: one sentence, exit code 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence, without a label before it."""
         click.echo(self.message, file=file or sys.stderr)
+
+
+class Wrong(Failure):
+    """A wrong option or setting: one sentence, exit code 2."""
+
+    exit_code = 2
 
 
 class Group(click.Group):
@@ -30,7 +32,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigError as error:
-            raise Failure(str(error), 2) from error
+            raise Wrong(str(error)) from error
         except BrokenPipeError:
             raise  # whoever read our output has enough; click knows what to do
         except OSError as error:
