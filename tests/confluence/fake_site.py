@@ -185,6 +185,9 @@ class FakeDataCenter(FakeSite):
         return super().route(request)
 
     def _page(self, request: Request, results: list[Any]) -> Answer:
+        """A page whose next link does not repeat `expand`; a status is told only where it was asked for."""
+        if request.query.get("expand") != "status":
+            results = [{name: value for name, value in result.items() if name != "status"} for result in results]
         return offset_page(request, results, self.largest, self.context)
 
 

@@ -105,6 +105,13 @@ def test_a_user_removed_from_data_center_is_countable_under_a_neutral_name(bench
     assert len(bench.rows(select(activities.c.id))) == 1
 
 
+def test_a_closed_account_that_is_still_listed_has_no_name(bench: Bench, cloud: FakeCloud) -> None:
+    cloud.statuses["a-1"] = "closed"
+    bench.sync()
+    assert bench.people()["a-1"] == ("Deleted account", "person", "deleted")
+    assert bench.rows(select(people.c.email).where(people.c.account_id == "a-1")) == [(None,)]
+
+
 def test_a_closed_cloud_account_is_countable_under_a_neutral_name(bench: Bench, cloud: FakeCloud) -> None:
     bench.sync()
     cloud.remove_user("a-1")
