@@ -38,7 +38,6 @@ def print_calendar(form: str, **options: Unpack[Options]) -> None:
 @as_json_or_csv
 def print_kpis(form: str, working_days: bool, **options: Unpack[Options]) -> None:
     """Active days, longest and current streak."""
-    from uar.report.coverage import unknown_days
     from uar.report.days import calendar
     from uar.report.output import kpis_csv, kpis_json
     from uar.report.streaks import WorkingDays, kpis
