@@ -36,7 +36,7 @@ def show_calendar(view: View, days: pd.DataFrame) -> None:
         of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), measure].to_numpy())
         weeks, rows = figure_units(days, filters.week_start)
         is_short = weeks < FULL_WIDTH_FROM_WEEKS and not is_table
-        body = st.container(horizontal=is_short, gap="medium", vertical_alignment="center")
+        body = st.container(horizontal=is_short, gap="small", vertical_alignment="center")
         look = CalendarLook(measure, of_color.starts, filters.today, view.recorded_from, filters.day, filters.week_start, view.unknown)
         with body:
             if is_table:
@@ -146,9 +146,9 @@ def summary(days: pd.DataFrame, measure: str, today: date) -> str:
 
 
 def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> str:
-    working = past[past["day"].dt.dayofweek < 5]
+    working = past[past["day"].dt.day_of_week < 5]
     begun = working["day"].to_numpy().astype("datetime64[D]")
-    mondays = begun - working["day"].dt.dayofweek.to_numpy().astype("timedelta64[D]")
+    mondays = begun - working["day"].dt.day_of_week.to_numpy().astype("timedelta64[D]")
     weeks = working.groupby(mondays)[measure].agg(["sum", "size"])
     since = past.loc[past["events"] > 0, "day"].min()
     whole = weeks[(weeks["size"] == 5) & (weeks.index >= since)]["sum"]

@@ -14,25 +14,27 @@ from uar.ui import data
 from uar.ui.words import plain, quiet
 from uar.up import address
 
+WIDTH_PX = 960  # longer lines are hard to read
 SAMPLE_TEXT = "200 invented people and 14 months of activity. It becomes a site of its own beside yours."
 TEST_NOTE = "It reads the secret from your shell's environment and counts as one event of the account `test-delivery`."
 
 
 def show_setup(settings: Settings) -> None:
-    """Draw the steps; returns when they are drawn. The first event makes the page appear by itself."""
-    with st.container(border=True):
-        if settings.has_source():
-            st.header("Waiting for the first event", anchor=False)
-            _connected(settings)
-            _listening()
-        else:
-            st.header("Connect Confluence", anchor=False)
-            _how_to_connect()
-    with st.container(border=True):
-        st.header("Or look around first", anchor=False)
-        st.markdown(SAMPLE_TEXT)
-        if st.button("Load the sample site", icon=":material/dataset:", key="setup.sample"):
-            _load_sample()
+    """Draw the steps. The first event makes the page appear by itself."""
+    with st.container(width=WIDTH_PX):
+        with st.container(border=True):
+            if settings.has_source():
+                st.header("Waiting for the first event", anchor=False)
+                _connected(settings)
+                _listening()
+            else:
+                st.header("Connect Confluence", anchor=False)
+                _how_to_connect()
+        with st.container(border=True):
+            st.header("Or look around first", anchor=False)
+            st.markdown(SAMPLE_TEXT)
+            if st.button("Load the sample site", icon=":material/dataset:", key="setup.sample"):
+                _load_sample()
 
 
 def show_sample_note(settings: Settings) -> None:

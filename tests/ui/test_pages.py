@@ -1,0 +1,322 @@
+"""The pages on a real store, without a browser: what they show, that filters change numbers as the report does, and bad addresses."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from uar.store.reads import site_names
+
+from tests.ui.conftest import Open
+from tests.ui.seed import DAYS, PEOPLE, fill, new_store
+from uar.activity import ActivityType
+from uar.live import LiveMirror, Snapshot
+from uar.report.breakdown import active_people, breakdown
+from uar.report.days import calendar
+from uar.report.selection import Selection
+from uar.report.streaks import WorkingDays, kpis
+from uar.store.database import open_store, read_transaction
+
+TABS = ("", "pages/user_status.py")
+BERLIN = "Europe/Berlin"
+
+
+def snapshot(folder: Path, site: str = "wiki") -> Snapshot:
+    engine = open_store(f"sqlite:///{folder / 'uar.db'}")
+    with read_transaction(engine) as connection:
+        sites = site_names(connection)
+    return LiveMirror(engine, int(sites.loc[sites["name"] == site, "id"].iloc[0]), 0, None).refresh()
+
+
+def today(zone: str = BERLIN) -> date:
+    return datetime.now(UTC).astimezone(ZoneInfo(zone)).date()
+
+
+def selection(days: int, found: Snapshot, zone: str = BERLIN, types: frozenset[ActivityType] = frozenset(ActivityType)) -> Selection:
+    return Selection(today(zone) - timedelta(days=days - 1), today(zone), zone, types, left_out=found.app_ids)
+
+
+def cards(page: AppTest) -> dict[str, str]:
+    return {card.label: card.value for card in page.metric}
+
+
+def everything_written(page: AppTest) -> str:
+    return " ".join(
+        [str(element.value) for kind in ("markdown", "header", "title", "code", "info", "error", "caption") for element in page.get(kind)]
+    )
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_an_empty_store_without_a_source_says_how_to_connect(open_page: Open, tab: str) -> None:
+    page = open_page(page=tab)
+    assert not page.exception
+    written = everything_written(page)
+    assert "Connect Confluence" in written
+    assert "UAR_DATACENTER_SECRETS" in written
+    assert page.button(key="setup.sample").label == "Load the sample site"
+    assert not page.metric
+
+
+def test_a_configured_source_shows_address_and_command_but_never_the_secret(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UAR_DATACENTER_SECRETS", "wiki=s3cr3t-of-wiki")
+    monkeypatch.setenv("UAR_CONNECT_TOKENS", "acme=t0k3n-of-acme")
+    page = open_page()
+    written = everything_written(page)
+    assert "Waiting for the first event" in written
+    assert "http://127.0.0.1:8080/webhooks/datacenter/wiki" in written
+    assert "http://127.0.0.1:8080/webhooks/connect/acme/" in written
+    assert "openssl dgst -sha256 -hmac" in written
+    assert "s3cr3t" not in written
+    assert "t0k3n" not in written
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_filled_store_opens_without_error(open_page: Open, seeded: Path, tab: str) -> None:
+    page = open_page(page=tab)
+    assert not page.exception
+    assert not page.error
+    assert page.title[0].value == ("User Status" if tab else "Activity Dashboard")
+    assert [link.label for link in page.get("link_button")] == ["Documentation", "Support"]
+    assert page.button(key="refresh").label == "Refresh"
+
+
+def test_the_cards_are_the_report(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    days = calendar(found.mirror, selection(90, found))
+    expected = kpis(days, today=today(), recorded_from=today() - timedelta(days=DAYS))
+    assert cards(open_page({"period": "90 days"})) == {
+        "Active Days": f"{expected.active_days} of 90",
+        "Longest Streak": f"{expected.longest_streak} days",
+        "Current Streak": f"{expected.current_streak} day{'' if expected.current_streak == 1 else 's'}",
+        "Active people": str(PEOPLE),
+    }
+
+
+def test_days_before_recording_are_not_in_the_denominator(open_page: Open, seeded: Path) -> None:
+    active, of_days = cards(open_page())["Active Days"].split(" of ")
+    assert 80 <= int(active) < int(of_days)
+    assert int(of_days) in (DAYS - 1, DAYS, DAYS + 1)  # a Sunday or the zone may move the first day
+
+
+def test_working_days_lengthen_streaks_over_quiet_sundays(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    days = calendar(found.mirror, selection(90, found))
+    expected = kpis(days, today=today(), recorded_from=today() - timedelta(days=DAYS), working_days=WorkingDays())
+    page = open_page({"period": "90 days"})
+    before = page.metric[1].value
+    page.toggle(key="workdays").set_value(True).run()
+    assert page.metric[1].value == f"{expected.longest_streak} days" != before
+
+
+@pytest.mark.parametrize(
+    ("query", "types"),
+    [
+        ({"types": "Comment"}, {ActivityType.COMMENT}),
+        ({"types": ["View", "Like"]}, {ActivityType.VIEW, ActivityType.LIKE}),
+        ({"noviews": "true"}, set(ActivityType) - {ActivityType.VIEW}),
+        ({"types": "View", "noviews": "true"}, set()),
+    ],
+)
+def test_types_in_the_address_change_the_numbers_as_the_report_does(
+    open_page: Open, seeded: Path, query: dict[str, str | list[str]], types: set[ActivityType]
+) -> None:
+    found = snapshot(seeded)
+    asked = selection(30, found, types=frozenset(types))
+    page = open_page({"period": "30 days"} | query)
+    assert cards(page)["Active people"] == str(active_people(found.mirror, asked))
+    total = int(breakdown(found.mirror, asked)["events"].sum())
+    assert f"{total:,} event{'' if total == 1 else 's'}." in everything_written(page)
+
+
+def test_the_zone_of_the_browser_is_the_default_under_its_current_name(open_page: Open, seeded: Path) -> None:
+    page = open_page(timezone="Asia/Calcutta")
+    assert page.selectbox(key="zone").value == "Asia/Kolkata"
+    assert "zone" not in page.query_params
+    label = next(option for option in page.selectbox(key="zone").options if option.startswith("Asia/Kolkata"))
+    assert label == "Asia/Kolkata (UTC+5:30)"
+
+
+def test_another_zone_cuts_other_days(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    for zone in ("Pacific/Kiritimati", "Pacific/Niue"):
+        expected = breakdown(found.mirror, selection(7, found, zone))["events"].sum()
+        assert f"{expected:,} events." in everything_written(open_page({"period": "7 days", "zone": zone}))
+
+
+def test_a_space_is_chosen_by_key_and_its_name_is_only_text(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    docs = int(found.spaces.loc[found.spaces["space_key"] == "DOCS", "id"].iloc[0])
+    page = open_page({"period": "30 days", "spaces": "docs"})
+    asked = Selection(today() - timedelta(days=29), today(), BERLIN, spaces=frozenset({docs}), left_out=found.app_ids)
+    assert cards(page)["Active people"] == str(active_people(found.mirror, asked))
+    chip = page.button(key="chip.spaces").label
+    assert r"\<script\>" in chip
+    assert "<script>" not in chip
+
+
+def test_a_day_in_the_address_narrows_people_and_breakdown(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    day = today() - timedelta(days=1 if today().weekday() else 2)
+    asked = Selection(day, day, BERLIN, left_out=found.app_ids)
+    page = open_page({"day": day.isoformat()})
+    assert cards(page)["Active people"] == str(active_people(found.mirror, asked))
+    page.button(key="chip.day").click().run()
+    assert "day" not in page.query_params
+    assert cards(page)["Active people"] == str(PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("query", "settled"),
+    [
+        ({"zone": "Asia/Calcutta"}, {"zone": "Asia/Kolkata (UTC+5:30)"}),
+        ({"zone": "Mars/Base"}, {}),
+        ({"period": "30D"}, {"period": "30 days"}),
+        ({"period": "2019"}, {"period": "2019"}),
+        ({"period": "12 years"}, {}),
+        ({"types": ["view", "nope"]}, {"types": "View"}),
+        ({"types": "nope"}, {}),
+        ({"spaces": "eng"}, {"spaces": "Engineering (ENG)"}),
+        ({"week": "sunday"}, {"week": "Sun"}),
+        ({"week": ""}, {}),
+        ({"workdays": "maybe"}, {}),
+        ({"noviews": "1"}, {"noviews": "true"}),
+        ({"color": "people"}, {"color": "People"}),
+        ({"table": "yes"}, {"table": "true"}),
+        ({"day": "2026-99-99"}, {}),
+        ({"day": "x" * 5_000}, {}),
+        ({"range": ["2026-03-01", "2026-01-01"]}, {"range": ["2026-01-01", "2026-03-01"], "period": "Custom"}),
+        ({"range": "soon"}, {}),
+        ({"site": "elsewhere"}, {}),
+        ({"foo": "\x00<b>"}, {"foo": "\x00<b>"}),
+    ],
+)
+def test_any_address_opens_with_the_nearest_valid_filter(
+    open_page: Open, seeded: Path, query: dict[str, str | list[str]], settled: dict[str, object]
+) -> None:
+    page = open_page(query)
+    assert not page.exception
+    assert not page.error
+    assert page.metric
+    assert {key: page.query_params[key] for key in page.query_params} == settled
+
+
+def test_a_year_without_data_says_so(open_page: Open, seeded: Path) -> None:
+    page = open_page({"period": "2019"})
+    assert page.info[0].value.startswith("There is no data for 1 Jan – 31 Dec 2019: recording began on ")
+    assert cards(page)["Active Days"] == "0 of 0"
+
+
+def test_no_results_differ_from_no_data(open_page: Open, seeded: Path) -> None:
+    page = open_page({"types": "Space"})
+    assert page.info[0].value == "Nothing happened that fits these filters."
+    page.button(key="no_results.clear").click().run()
+    assert not page.info
+    assert dict(page.query_params) == {}
+
+
+def test_clear_all_sets_every_filter_back(open_page: Open, seeded: Path) -> None:
+    query = {
+        "period": "30 days",
+        "zone": "Asia/Tokyo",
+        "types": "View",
+        "spaces": "ENG",
+        "week": "Sat",
+        "workdays": "true",
+        "noviews": "true",
+    }
+    page = open_page(query | {"day": (today() - timedelta(days=3)).isoformat()})
+    assert len([button for button in page.button if button.key and button.key.startswith("chip.")]) == 8
+    page.button(key="chip.all").click().run()
+    assert not page.exception
+    assert dict(page.query_params) == {}
+    assert page.selectbox(key="zone").value == BERLIN
+
+
+def test_a_custom_period_begins_as_the_one_shown_before(open_page: Open, seeded: Path) -> None:
+    page = open_page({"period": "7 days"})
+    page.selectbox(key="period").select("Custom").run()
+    assert page.date_input(key="range").value == (today() - timedelta(days=6), today())
+
+
+def test_the_two_switches_without_view_are_one(open_page: Open, seeded: Path) -> None:
+    page = open_page()
+    page.toggle(key="breakdown.without_view").set_value(True).run()
+    assert page.toggle(key="noviews").value is True
+    page.toggle(key="noviews").set_value(False).run()
+    assert page.toggle(key="breakdown.without_view").value is False
+
+
+def test_the_table_stands_in_for_the_calendar(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    page = open_page({"table": "true", "period": "7 days"})
+    table = page.dataframe[0].value
+    expected = calendar(found.mirror, selection(7, found)).iloc[::-1]
+    assert table["Events"].tolist() == expected["events"].tolist()
+    assert table["Date"].tolist() == [day.date() for day in expected["day"]]
+
+
+@pytest.mark.parametrize(("locale", "first"), [("en-US", "Sun"), ("de-DE", "Mon"), ("ar-EG", "Sat"), ("xx", "Mon")])
+def test_the_week_begins_as_the_locale_has_it(open_page: Open, seeded: Path, locale: str, first: str) -> None:
+    page = open_page(locale=locale)
+    assert page.get("segmented_control")[0].value == first
+
+
+def test_hours_need_five_people(open_page: Open, seeded: Path) -> None:
+    found = snapshot(seeded)
+    quiet = {"period": "30 days", "types": "Like"}  # only one person likes
+    assert active_people(found.mirror, selection(30, found, types=frozenset({ActivityType.LIKE}))) < 5
+    assert "at least 5 people" in everything_written(open_page(quiet))
+    assert "at least 5 people" not in everything_written(open_page({"period": "30 days"}))
+
+
+def test_several_sites_have_a_picker_and_the_sample_comes_last(open_page: Open, data_dir: Path) -> None:
+    engine = new_store(data_dir)
+    for site in ("zeta", "alpha", "sample"):
+        fill(engine, site)
+    engine.dispose()
+    page = open_page()
+    assert page.selectbox(key="site").options == ["alpha", "zeta", "sample"]
+    assert not page.expander
+    sample = open_page({"site": "sample"})
+    assert "Sample data" in sample.expander[0].label
+    assert sample.query_params["site"] == "sample"
+
+
+def test_the_sample_site_is_one_click_away(open_page: Open, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uar.ui.setup.load_demo", lambda engine, *_, **__: fill(engine, "sample"))
+    page = open_page()
+    page.button(key="setup.sample").click().run()
+    assert not page.exception
+    assert page.metric
+    assert "Sample data" in page.expander[0].label
+
+
+def test_a_store_that_cannot_be_used_is_one_sentence(open_page: Open, data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "uar.db").write_bytes(b"this is no database" * 100)
+    page = open_page()
+    assert not page.exception
+    assert len(page.error) == 1
+    assert page.title[0].value == "Activity Dashboard"
+
+
+def test_a_setting_that_makes_no_sense_is_one_sentence(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UAR_STATUS_DAYS", "many")
+    page = open_page()
+    assert not page.exception
+    assert r"UAR\_STATUS\_DAYS" in page.error[0].value
+
+
+def test_no_names_on_the_dashboard(open_page: Open, seeded: Path) -> None:
+    page = open_page()
+    assert "Person Number" not in str(page)
+    assert "account-1" not in str(page)
+
+
+def test_the_guide_needs_no_store(open_page: Open, data_dir: Path) -> None:
+    page = open_page(page="pages/guide.py")
+    assert not page.exception
+    assert "# User guide" in page.markdown[0].value
