@@ -74,10 +74,6 @@ class CloudDirectory:
         for page in self.client.pages("/api/v2/spaces", {"limit": SPACE_PAGE}):
             yield [found for result in page.results if (found := space_of(result)) is not None]
 
-    def space_of_content(self, content_id: str) -> Space | None:
-        """Never asked: every Cloud source tells the space itself."""
-        raise NotImplementedError(content_id)
-
     def _bulk(self, accounts: Sequence[str]) -> list[Person]:
         found: list[Person] = []
         for start in range(0, len(accounts), BULK):

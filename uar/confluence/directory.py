@@ -27,7 +27,7 @@ from uar.confluence.records import Directory
 from uar.store import directory as store
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.directory import ACTIVE, DELETED, Group, Person
-from uar.store.sync_state import SyncState, note_attempt, read_state, save_state
+from uar.store.sync_state import SyncState, note_attempt, read_placing, read_state, save_placing, save_state
 from uar.store.writes import bump_generation
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ Progress = Callable[[int, int], None]
 Now = Callable[[], int]
 RESUME_WITHIN_MS = 12 * 3_600_000  # an older half is worth less than a fresh start
 LOOK_UP = 100
+SAVE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,21 @@ class SiteSync:
     seen: set[str] = field(default_factory=set)  # accounts whose record this process has saved
     is_resumed: bool = False
     is_merged: bool = False
-    changed: int = 0
+    invited: set[str] = field(default_factory=set)
+    saved_at: float = 0.0  # monotonic clock
     counts: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> None:
         """The whole run; raises `ConfluenceError` where Confluence does not play along."""
         self.directory = directory_of(self.client)
         self._claim()
+        try:
+            self._read()
+        except (ConfluenceError, KeyboardInterrupt):
+            self._save_state(every_s=0)
+            raise
+
+    def _read(self) -> None:
         self.progress(0, 1)
         self._spaces()
         groups = self._groups()
@@ -173,6 +182,7 @@ class SiteSync:
             if not self.is_resumed:
                 self.state.started_at, self.state.done, self.state.next_query = at, [], None
             save_state(connection, self.site_id, self.state)
+            self.invited = store.invited_accounts(connection, self.site_id)
         logger.info("Directory sync of site %s %s.", self.client.site, "goes on" if self.is_resumed else "started")
 
     def _step(self, name: str, act: Callable[[], None]) -> None:
@@ -183,7 +193,11 @@ class SiteSync:
         self.state.done.append(name)
         self._save_state()
 
-    def _save_state(self) -> None:
+    def _save_state(self, every_s: float = SAVE_EVERY_S) -> None:
+        """Keep how far the run is; not after each of thousands of groups, as repeating a second's work is cheaper."""
+        if time.monotonic() - self.saved_at < every_s:
+            return
+        self.saved_at = time.monotonic()
         with write_transaction(self.engine) as connection:
             save_state(connection, self.site_id, self.state)
 
@@ -229,11 +243,9 @@ class SiteSync:
         new = self.directory.with_states([person for person in _once_each(found) if person.account not in self.seen])
         again = [Person(person.account, is_licensed=False) for person in _once_each(found) if person.account in self.seen]
         with write_transaction(self.engine) as connection:
-            invited = store.invited_accounts(connection, self.site_id)
-            records = [person.with_state(None) if person.state == ACTIVE and person.account in invited else person for person in new]
+            records = [person.with_state(None) if person.state == ACTIVE and person.account in self.invited else person for person in new]
             saved = store.save_people(connection, self.site_id, [*records, *again], self.now(), listed_at=self.state.started_at)
         self.seen |= {person.account for person in new}
-        self.changed += saved.added + saved.changed
         return saved.ids
 
     def _people_of_events(self) -> None:
@@ -243,8 +255,7 @@ class SiteSync:
         for start in range(0, len(accounts), LOOK_UP):
             found = self.directory.look_up(accounts[start : start + LOOK_UP])
             with write_transaction(self.engine) as connection:
-                saved = store.save_people(connection, self.site_id, found, self.now())
-            self.changed += saved.added + saved.changed
+                store.save_people(connection, self.site_id, found, self.now())
 
     def _conclude(self, groups: Sequence[Group]) -> None:
         """Say what only a complete run can know, and close it."""
@@ -256,9 +267,11 @@ class SiteSync:
             store.remove_other_groups(connection, self.site_id, self.group_ids.values())
             self.counts["memberships"] = store.membership_count(connection, self.site_id)
             self.counts["people"] = store.listed_count(connection, self.site_id, self.state.started_at)
-            if self.state.is_bump_due:
+            placing = read_placing(connection, self.site_id)
+            if placing.is_bump_due:
                 bump_generation(connection)
-                self.state.is_bump_due, self.state.bumped_at = False, at
+                placing.is_bump_due, placing.bumped_at = False, at
+                save_placing(connection, self.site_id, placing)
             self.state.started_at, self.state.done, self.state.next_query, self.state.completed_at = 0, [], None, at
             save_state(connection, self.site_id, self.state)
         logger.info(

@@ -19,13 +19,11 @@ from uar.confluence.client import Client
 from uar.confluence.datacenter import DataCenterDirectory
 from uar.confluence.directory import Now, directory_of, now_ms
 from uar.confluence.errors import RightMissing
-from uar.confluence.records import Directory
 from uar.store import directory as store
 from uar.store.database import Engine, read_transaction, write_transaction
-from uar.store.directory import Space
 from uar.store.placing import Unplaced, known_contents, place_activities, save_content, unplaced_activities
 from uar.store.schema import UNKNOWN_ID
-from uar.store.sync_state import read_state, save_state
+from uar.store.sync_state import read_placing, save_placing
 from uar.store.writes import bump_generation
 
 logger = logging.getLogger(__name__)
@@ -56,7 +54,10 @@ def resolve_accounts(client: Client, engine: Engine, now: Now = now_ms) -> int:
 
 
 def place_contents(settings: Settings, engine: Engine, now: Now = now_ms, **options: Any) -> int:
-    """Find the spaces of contents on every configured Data Center; returns how many activities got one. Raises `ConfluenceError`."""
+    """Find the spaces of contents on every configured Data Center; returns how many activities got one. Raises `ConfluenceError`.
+
+    Cloud sources tell the space themselves.
+    """
     clients = [Client.for_site(settings, site, **options) for site in with_credentials(settings)]
     return sum(Placing(client, engine, now).run() for client in clients if not client.is_cloud)
 
@@ -73,7 +74,7 @@ class Placing:
         self.client = client
         self.engine = engine
         self.now = now
-        self.directory: Directory = DataCenterDirectory(client)
+        self.directory = DataCenterDirectory(client)
 
     def run(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
         """Place everything that is new; a stretch is noted as done once all its look-ups are answered."""
@@ -82,7 +83,7 @@ class Placing:
         total = 0
         while site_id is not None and not is_stopping():
             with read_transaction(self.engine) as connection:
-                after_id = read_state(connection, site_id).placed_id
+                after_id = read_placing(connection, site_id).placed_id
                 found, seen_id = unplaced_activities(connection, site_id, after_id, STRETCH)
             if seen_id == after_id:
                 break
@@ -102,14 +103,14 @@ class Placing:
                 known[content_id] = UNKNOWN_ID  # not remembered: the right may be given tomorrow
         with write_transaction(self.engine) as connection:
             placed = place_activities(connection, found, known)
-            state = read_state(connection, site_id)
+            state = read_placing(connection, site_id)
             state.placed_id = seen_id
             state.is_bump_due = state.is_bump_due or placed > 0
-            save_state(connection, site_id, state)
+            save_placing(connection, site_id, state)
         return placed
 
     def _look_up(self, site_id: int, content_id: str) -> int:
-        space: Space | None = self.directory.space_of_content(content_id)
+        space = self.directory.space_of_content(content_id)
         with write_transaction(self.engine) as connection:
             space_id = UNKNOWN_ID if space is None else store.save_spaces(connection, site_id, [space])[space.key]
             save_content(connection, site_id, content_id, space_id, self.now())
@@ -118,11 +119,11 @@ class Placing:
     def _tell_mirrors(self, site_id: int) -> None:
         at = self.now()
         with read_transaction(self.engine) as connection:
-            state = read_state(connection, site_id)
+            state = read_placing(connection, site_id)
         if not state.is_bump_due or at - state.bumped_at < BUMP_EVERY_MS:
             return
         with write_transaction(self.engine) as connection:
-            state = read_state(connection, site_id)
+            state = read_placing(connection, site_id)
             state.is_bump_due, state.bumped_at = False, at
-            save_state(connection, site_id, state)
+            save_placing(connection, site_id, state)
             bump_generation(connection)

@@ -40,9 +40,6 @@ class Directory(Protocol):
     def spaces(self) -> Iterator[list[Space]]:
         """All spaces."""
 
-    def space_of_content(self, content_id: str) -> Space | None:
-        """The space a content belongs to; None: it is gone."""
-
 
 def text_of(answer: dict[str, Any], name: str) -> str | None:
     """A non-empty text, or a number as text, without NUL (which PostgreSQL cannot keep) and not endlessly long."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, case, delete, func, select, text, update
 
-from uar.store.schema import UNKNOWN_ID, activities, contents, groups, memberships, meta, people, sites, spaces
+from uar.store.schema import UNKNOWN_ID, activities, contents, groups, memberships, people, sites, spaces
+from uar.store.sync_state import forget_states
 
 STATEMENT = 200  # spaces re-pointed by one statement
 
@@ -25,7 +26,7 @@ def merge_sites(connection: Connection, one: int, other: int) -> int:
     _move_spaces(connection, kept, gone)
     _move_groups(connection, kept, gone)
     connection.execute(update(activities).where(activities.c.site_id == gone).values(site_id=kept))
-    connection.execute(delete(meta).where(meta.c.name.in_((f"directory:{kept}", f"directory:{gone}"))))
+    forget_states(connection, kept, gone)
     connection.execute(delete(sites).where(sites.c.id == gone))
     return kept
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from uar.store.schema import meta
 
-ATTEMPT = "directory_attempt:"
+SYNC, PLACING, ATTEMPT = "directory:", "placing:", "directory_attempt:"
 
 
 @dataclass
@@ -24,24 +24,46 @@ class SyncState:
     done: list[str] = field(default_factory=list)
     next_query: dict[str, str | int] | None = None
     completed_at: int = 0
-    bumped_at: int = 0  # when the generation last grew because activities got their space
+
+
+@dataclass
+class PlacingState:
+    """How far a site's activities have been looked at for a missing space. By itself, as a sync may run at the same time elsewhere.
+
+    `bumped_at` (epoch ms) is when the generation last grew because activities got their space, `is_bump_due` whether some did since.
+    """
+
+    placed_id: int = 0
+    bumped_at: int = 0
     is_bump_due: bool = False
-    placed_id: int = 0  # activities up to this id have been looked at for a missing space
 
 
 def read_state(connection: Connection, site_id: int) -> SyncState:
     """The state of the site's sync; a fresh one if there is none."""
-    text = connection.scalar(select(meta.c.value).where(meta.c.name == _state_name(site_id)))
+    text = connection.scalar(select(meta.c.value).where(meta.c.name == f"{SYNC}{site_id}"))
     return SyncState(**json.loads(text)) if text else SyncState()
 
 
 def save_state(connection: Connection, site_id: int, state: SyncState) -> None:
     """Keep the state of the site's sync."""
-    set_meta(connection, _state_name(site_id), json.dumps(vars(state)))
+    set_meta(connection, f"{SYNC}{site_id}", json.dumps(vars(state)))
 
 
-def _state_name(site_id: int) -> str:
-    return f"directory:{site_id}"
+def read_placing(connection: Connection, site_id: int) -> PlacingState:
+    """The state of the site's look-ups of spaces; a fresh one if there is none."""
+    text = connection.scalar(select(meta.c.value).where(meta.c.name == f"{PLACING}{site_id}"))
+    return PlacingState(**json.loads(text)) if text else PlacingState()
+
+
+def save_placing(connection: Connection, site_id: int, state: PlacingState) -> None:
+    """Keep the state of the site's look-ups of spaces."""
+    set_meta(connection, f"{PLACING}{site_id}", json.dumps(vars(state)))
+
+
+def forget_states(connection: Connection, *site_ids: int) -> None:
+    """Start afresh with sites whose rows were moved."""
+    names = [f"{prefix}{site_id}" for prefix in (SYNC, PLACING) for site_id in site_ids]
+    connection.execute(delete(meta).where(meta.c.name.in_(names)))
 
 
 def set_meta(connection: Connection, name: str, value: str) -> None:
