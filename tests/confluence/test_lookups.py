@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -17,6 +18,7 @@ from uar.confluence.datacenter import DataCenterDirectory
 from uar.confluence.errors import CredentialsRefused
 from uar.confluence.lookups import place_contents, resolve_accounts, resolve_unknown
 from uar.confluence.schedule import RETRY_MS, DirectoryThread, Due
+from uar.store.database import migrate, open_store
 from uar.store.schema import activities, contents, meta, spaces
 
 
@@ -307,3 +309,18 @@ def test_without_credentials_no_thread_is_started(bench: Bench) -> None:
     thread.start()
     assert "directory" not in [alive.name for alive in threading.enumerate()]
     thread.stop()
+
+
+@ON_ONE_DATABASE
+def test_a_store_that_is_not_there_yet_is_waited_for(bench: Bench, cloud: FakeCloud, caplog: pytest.LogCaptureFixture) -> None:
+    blocked = bench.folder / "file"
+    blocked.write_text("no folder")
+    settings = dataclasses.replace(bench.settings, database_url=Secret(f"sqlite:///{blocked}/uar.db"))
+    thread = DirectoryThread(settings, None, bench.now)
+    thread.round()
+    assert "cannot be made" in caplog.text
+    assert cloud.requests == []
+    blocked.unlink()
+    migrate(open_store(settings.database_url.reveal()))
+    thread.round()
+    assert "/wiki/rest/api/group" in cloud.paths()

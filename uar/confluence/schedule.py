@@ -18,7 +18,7 @@ from uar.confluence.directory import Now, now_ms, sync_site
 from uar.confluence.errors import ConfluenceError, Stopping
 from uar.confluence.lookups import Placing, resolve_accounts, with_credentials
 from uar.store import directory as store
-from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction, write_transaction
+from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, open_store, read_transaction, write_transaction
 from uar.store.sync_state import attempts, note_attempt, read_state
 
 logger = logging.getLogger(__name__)
@@ -41,11 +41,14 @@ class Due:
 
 
 class DirectoryThread:
-    """Runs until `stop`. Does nothing where no site has an address and credentials."""
+    """Runs until `stop`. Does nothing where no site has an address and credentials.
 
-    def __init__(self, settings: Settings, engine: Engine, now: Now = now_ms, round_s: float = ROUND_S) -> None:
+    Without an engine it opens the store of the settings itself, as soon as that can be opened; whoever drains the spool makes the tables.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine | None = None, now: Now = now_ms, round_s: float = ROUND_S) -> None:
         self.settings = settings
-        self.engine = engine
+        self._engine = engine
         self.now = now
         self.round_s = round_s
         self._stopping = threading.Event()
@@ -62,6 +65,13 @@ class DirectoryThread:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+
+    @property
+    def engine(self) -> Engine:
+        """The store. Raises `StoreUnavailable` or `StoreError`."""
+        if self._engine is None:
+            self._engine = open_store(self.settings.database_url.reveal())
+        return self._engine
 
     def round(self) -> None:
         """One look at every site: a complete sync if it is due, else what events have left open."""
