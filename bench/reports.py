@@ -17,7 +17,6 @@ from uar.report.memo import Memo
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 
-OUR_RUNS = 7
 ENGINE_RUNS = {"ClickHouse": 5, "DuckDB": 5, "PostgreSQL": 1}
 ZONES = ("Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "UTC")
 
@@ -73,11 +72,15 @@ def memory() -> str:
     return f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB"
 
 
+def _runs(mirror: Mirror) -> int:
+    return 7 if mirror.rows < 50_000_000 else 2
+
+
 def _ours(mirror: Mirror, question: Question, selection: Selection) -> tuple[list[tuple[int, ...]], tuple[float, float]]:
     """The answer, and the median times of a new and of a repeated question."""
     answer = question.ours(mirror, selection)
-    new = statistics.median(_new_ms(mirror, question, selection) for _ in range(OUR_RUNS))
-    return answer, (new, median_ms(lambda: question.ours(mirror, selection), OUR_RUNS))
+    new = statistics.median(_new_ms(mirror, question, selection) for _ in range(_runs(mirror)))
+    return answer, (new, median_ms(lambda: question.ours(mirror, selection), _runs(mirror)))
 
 
 def _new_ms(mirror: Mirror, question: Question, selection: Selection) -> float:

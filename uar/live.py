@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActorKind
-from uar.mirror_cache import State, load_cache, save_cache
+from uar.mirror_cache import State, drop_cache, load_cache, save_cache
 from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, TYPES, Mirror
 from uar.store.database import Connection, Engine, read_transaction
@@ -139,7 +139,8 @@ class LiveMirror:
 
     def _from_store(self, connection: Connection, current: int) -> _Loaded:
         if self._path is not None:
-            self._path.unlink(missing_ok=True)  # it belongs to rows that were erased, or to another store
+            drop_cache(self._path)  # it belongs to rows that were erased, or to another store
+            self._saved_activities = 0
         rows = activity_columns(connection, self._site_id, 0, self._since)
         state = State(_store_name(self._engine), self._site_id, current, self._since, rows.last_id, rows.last_received_at)
         return _Loaded(_with(Mirror.empty(), rows), state)

@@ -85,6 +85,14 @@ def load_cache(path: Path) -> tuple[State, Mirror] | None:
         return None
 
 
+def drop_cache(path: Path) -> None:
+    """Remove the file, if there is one."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("The mirror's cache %s cannot be removed (%s); it is not used any more.", path, error.strerror)
+
+
 class _Columns:
     """Reads one column after another from a file and keeps their checksum."""
 

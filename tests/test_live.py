@@ -1,0 +1,273 @@
+"""The live mirror on both databases: what it holds after every refresh, its cache, and viewers who ask at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from uar.store.reads import activity_columns, find_site
+
+import uar.live
+from uar.activity import Activity, ActivityType, ActorKind, Source, identity
+from uar.live import LiveMirror
+from uar.mirror_cache import load_cache
+from uar.report.mirror import Mirror
+from uar.store.database import Engine, write_transaction
+from uar.store.writes import bump_generation, ensure_site, record_activities, start_coverage
+
+NOON = 1_772_000_100_000
+QUARTER = 900_000
+CACHE = "mirror-{}.cache"
+
+
+def activity(number: int, site: str = "acme", **changes: object) -> Activity:
+    fields: dict[str, object] = {
+        "site": site,
+        "source": Source.IMPORT,
+        "event_name": "page_viewed",
+        "type": ActivityType(number % 10),
+        "account": f"person-{number % 7}",
+        "occurred_at": NOON + number * 700_000,
+        "received_at": NOON + number * 700_000 + 5,
+        "is_event_time": True,
+        "key": identity(site, number),
+        "space_key": f"S{number % 3}",
+    }
+    return Activity(**(fields | changes))  # type: ignore[arg-type]
+
+
+def record(store: Engine, *numbers: int, site: str = "acme") -> None:
+    with write_transaction(store) as connection:
+        record_activities(connection, [activity(number, site) for number in numbers])
+
+
+def site_id(store: Engine, name: str = "acme") -> int:
+    with write_transaction(store) as connection:
+        return ensure_site(connection, name)
+
+
+def whole(store: Engine, since: int = 0) -> Mirror:
+    """The mirror of all rows, read at once."""
+    with store.connect() as connection:
+        found = find_site(connection, "acme")
+        assert found is not None
+        rows = activity_columns(connection, found, 0, since)
+    return Mirror.of(rows.person, rows.quarter, rows.type, rows.space)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The `after_id` of every reading of rows."""
+    after: list[int] = []
+
+    def noted(connection: object, site: int, after_id: int, since: int) -> object:
+        after.append(after_id)
+        return activity_columns(connection, site, after_id, since)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(uar.live, "activity_columns", noted)
+    return after
+
+
+def test_a_store_without_activities_gives_an_empty_snapshot(store: Engine) -> None:
+    snapshot = LiveMirror(store, site_id(store), 0, None, now=lambda: 77).refresh()
+    assert snapshot.mirror.activities == 0
+    assert (snapshot.recorded_from_ms, snapshot.last_received_at, snapshot.data_at) == (None, None, 77)
+
+
+def test_every_refresh_brings_what_is_new_and_reads_nothing_twice(store: Engine, reads: list[int]) -> None:
+    live = LiveMirror(store, site_id(store), 0, None)
+    seen_last = []
+    for numbers in ([], [1, 2, 3], [], [2, 90, 4], [500]):
+        record(store, *numbers)
+        snapshot = live.refresh()
+        assert snapshot.mirror == whole(store)
+        seen_last.append(snapshot.last_received_at)
+    assert seen_last[1] == NOON + 3 * 700_000 + 5
+    assert snapshot.mirror.activities == 6
+    assert reads[-1] > reads[1] >= reads[0] == 0
+
+
+def test_a_snapshot_describes_people_apps_spaces_and_the_start_of_recording(store: Engine) -> None:
+    record(store, 1, 2)
+    with write_transaction(store) as connection:
+        record_activities(connection, [activity(8, account="robot", actor_kind=ActorKind.APP)])
+    live = LiveMirror(store, site_id(store), 0, None)
+    snapshot = live.refresh()
+    accounts = dict(zip(snapshot.people["id"], snapshot.people["account_id"], strict=True))
+    assert {accounts[person] for person in snapshot.mirror.people.ids.tolist()} == {"person-1", "person-2", "robot"}
+    assert [accounts[app] for app in snapshot.app_ids] == ["robot"]
+    assert {"S1", "S2"} <= set(snapshot.spaces["space_key"])
+    assert snapshot.recorded_from_ms == (NOON + 700_000) // QUARTER * QUARTER
+    with write_transaction(store) as connection:
+        start_coverage(connection, "worker", NOON - 5)
+    assert live.refresh().recorded_from_ms == NOON - 5
+
+
+def test_another_site_stays_out(store: Engine) -> None:
+    record(store, 1, 2)
+    record(store, 3, 4, 5, site="other")
+    assert LiveMirror(store, site_id(store), 0, None).refresh().mirror.activities == 2
+    assert LiveMirror(store, site_id(store, "other"), 0, None).refresh().mirror.activities == 3
+
+
+def test_erased_rows_are_gone_after_the_next_refresh(store: Engine) -> None:
+    record(store, *range(20))
+    live = LiveMirror(store, site_id(store), 0, None)
+    before = live.refresh()
+    with write_transaction(store) as connection:
+        connection.exec_driver_sql(f"DELETE FROM activities WHERE person_id = {int(before.mirror.person[0])}")
+        bump_generation(connection)
+    after = live.refresh()
+    assert after.mirror == whole(store)
+    assert after.mirror.activities < before.mirror.activities == 20
+    assert after.generation != before.generation
+
+
+@pytest.mark.parametrize("shift", [-QUARTER, 0, 1, 3 * QUARTER])
+def test_only_what_happened_since_is_held_and_a_later_start_prunes(store: Engine, shift: int) -> None:
+    record(store, *range(30))
+    start = (NOON + 5_000_000) // QUARTER * QUARTER
+    live = LiveMirror(store, site_id(store), start, None)
+    assert live.refresh().mirror == whole(store, start)
+    moved = live.refresh(since=start + shift)
+    assert moved.mirror == whole(store, (start + shift) // QUARTER * QUARTER)
+    assert moved.recorded_from_ms is not None
+    assert moved.recorded_from_ms >= (start + shift) // QUARTER * QUARTER
+
+
+def test_a_restart_reads_only_the_newest_rows_from_the_store(store: Engine, tmp_path: Path, reads: list[int]) -> None:
+    record(store, *range(1_500))
+    first = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    first.refresh()
+    first.close()
+    record(store, 5_000, 5_001)
+    reads.clear()
+    again = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh()
+    assert again.mirror == whole(store)
+    assert again.mirror.activities == 1_502
+    assert min(reads) > 0
+
+
+@pytest.mark.parametrize("place", [0, 3, 30, 200, -1, -700])
+def test_a_damaged_cache_is_read_anew_from_the_store(store: Engine, tmp_path: Path, place: int) -> None:
+    record(store, *range(200))
+    live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    live.refresh()
+    live.close()
+    path = tmp_path / CACHE.format(site_id(store))
+    good = path.read_bytes()
+    assert load_cache(path) is not None
+    damaged = bytearray(good)
+    damaged[place] ^= 0x10
+    for content in (bytes(damaged), good[: len(good) // 2], good[:place], good + b"x", b""):
+        path.write_bytes(content)
+        assert load_cache(path) is None
+    path.write_bytes(damaged)
+    restarted = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    assert restarted.refresh().mirror == whole(store)
+    restarted.close()
+    assert path.read_bytes() == good
+
+
+def test_a_cache_of_other_rows_is_not_believed(store: Engine, tmp_path: Path) -> None:
+    record(store, *range(50))
+    live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    live.refresh()
+    live.close()
+    with write_transaction(store) as connection:  # a store restored from a backup goes on with other rows under the same ids
+        connection.exec_driver_sql(
+            f"UPDATE activities SET occurred_at = occurred_at + {QUARTER} WHERE id = (SELECT max(id) FROM activities)"
+        )
+    assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh().mirror == whole(store)
+
+
+def test_a_cache_of_an_older_generation_is_neither_believed_nor_kept(store: Engine, tmp_path: Path) -> None:
+    record(store, *range(50))
+    live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    live.refresh()
+    live.close()
+    with write_transaction(store) as connection:
+        connection.exec_driver_sql("DELETE FROM activities WHERE id < 20")
+        bump_generation(connection)
+    assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1_000).refresh().mirror == whole(store)
+    assert not (tmp_path / CACHE.format(site_id(store))).exists()
+
+
+def test_after_an_erasure_the_cache_is_written_anew(store: Engine, tmp_path: Path) -> None:
+    record(store, *range(50))
+    live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    live.refresh()
+    live.close()
+    with write_transaction(store) as connection:
+        connection.exec_driver_sql("DELETE FROM activities WHERE id = 20")
+        bump_generation(connection)
+    live.refresh()
+    live.close()
+    cached = load_cache(tmp_path / CACHE.format(site_id(store)))
+    assert cached is not None
+    assert cached[1] == whole(store)
+    assert cached[1].activities == 49
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(store: Engine, tmp_path: Path) -> None:
+    record(store, 1, 2)
+    (tmp_path / "file").write_text("not a folder")
+    live = LiveMirror(store, site_id(store), 0, tmp_path / "file", cache_from=1)
+    assert live.refresh().mirror.activities == 2
+    live.close()
+    assert live.refresh().mirror.activities == 2
+
+
+def test_few_activities_leave_no_cache(store: Engine, tmp_path: Path) -> None:
+    record(store, 1, 2)
+    live = LiveMirror(store, site_id(store), 0, tmp_path)
+    live.refresh()
+    live.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_asks_during_a_refresh_gets_the_snapshot_that_stands(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(store, 1)
+    live = LiveMirror(store, site_id(store), 0, None)
+    standing = live.refresh()
+    record(store, 2)
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: object) -> object:
+        is_reading.set()
+        assert may_go_on.wait(10)
+        return activity_columns(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(uar.live, "activity_columns", slow)
+    other = threading.Thread(target=live.refresh)
+    other.start()
+    assert is_reading.wait(10)
+    assert live.refresh() is standing
+    may_go_on.set()
+    other.join(10)
+    assert live.snapshot is not None
+    assert live.snapshot.mirror.activities == 2
+
+
+def test_viewers_who_open_the_first_page_at_once_share_one_reading(store: Engine, reads: list[int]) -> None:
+    record(store, *range(10))
+    live = LiveMirror(store, site_id(store), 0, None)
+    found: list[int] = []
+    viewers = [threading.Thread(target=lambda: found.append(live.refresh().mirror.activities)) for _ in range(4)]
+    for viewer in viewers:
+        viewer.start()
+    for viewer in viewers:
+        viewer.join(10)
+    assert found == [10] * 4
+    assert reads.count(0) == 1
+
+
+def test_a_refresh_that_fails_can_be_repeated(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(store, 1)
+    live = LiveMirror(store, site_id(store), 0, None)
+    monkeypatch.setattr(uar.live, "people", lambda *_: (_ for _ in ()).throw(RuntimeError("gone")))
+    with pytest.raises(RuntimeError, match="gone"):
+        live.refresh()
+    monkeypatch.undo()
+    assert live.refresh().mirror.activities == 1
