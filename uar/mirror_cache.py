@@ -16,6 +16,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -61,7 +62,8 @@ def save_cache(path: Path, state: State, mirror: Mirror) -> bool:
         draft.replace(path)
     except OSError as error:
         log.warning("The mirror's cache %s cannot be written (%s); the next start takes longer.", path, error.strerror)
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         return False
     return True
 
