@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.reliability.running import RunningWorker
-from tests.reliability.sender import Ledger, Sender
 from uar.activity import DAY_MS, Source
+from uar.capture.delivery import Delivery
+from uar.capture.spool import Spool
 from uar.collection import DAYS, Collection, advice, by_source, collect, refusals
 from uar.config import Settings, load_settings
 from uar.store.database import Engine, write_transaction
@@ -125,19 +124,17 @@ def test_a_worker_that_is_away_is_urgent_and_leaves_a_gap(store: Engine, tmp_pat
 def test_what_waits_in_the_spool_is_counted_and_an_old_or_full_one_is_named(
     store: Engine, tmp_path: Path, limit: str, is_urgent: bool
 ) -> None:
-    unreachable: dict[str, Any] = {"database_url": "postgresql://nobody@127.0.0.1:1/none"}
-    with RunningWorker(tmp_path / "data", **unreachable) as worker:
-        with Sender(worker.port, Ledger(), range(2_500)) as sender:
-            sender.join()
-        given = settings(tmp_path, UAR_SPOOL_LIMIT_MB=limit, **CONFIGURED)
-        state = collect(store, given, NOW)
-        assert state.spool is not None
-        oldest = state.spool.oldest_at
-        assert oldest is not None
-        later = collect(store, given, oldest + HOUR)
-    assert state.spool.count == 2_500
-    assert state.spool.bytes > 850_000
-    spoken = [(one.is_urgent, one.sentence.split(".")[0]) for one in advice(later, given) if "spool" in one.sentence.split(".")[0]]
+    given = settings(tmp_path, UAR_SPOOL_LIMIT_MB=limit, **CONFIGURED)
+    given.data_dir.mkdir()
+    spool = Spool(given.spool_path, 2**30, lambda waiters, is_durable: None)
+    for number in range(10):
+        spool.append(Delivery(Source.DATACENTER, "wiki", None, None, NOW + number, b"x" * 100_000), None)
+    spool.stop(5.0)
+    state = collect(store, given, NOW + HOUR)
+    assert state.spool is not None
+    assert (state.spool.count, state.spool.oldest_at) == (10, NOW)
+    assert 1_000_000 < state.spool.bytes < 1_100_000
+    spoken = [(one.is_urgent, one.sentence.split(".")[0]) for one in advice(state, given) if "spool" in one.sentence.split(".")[0]]
     nearly_full, minutes = (
         (True, "The spool is nearly full"),
         (False, "Deliveries wait in the spool for minutes: the store is slow or cannot be reached"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from tests.reliability.sender import SECRET, SITE
 ROOT = Path(__file__).parent.parent.parent
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
+LOGS = tempfile.TemporaryDirectory(prefix="uar-worker-logs-")
+NUMBERS = itertools.count()
 
 
 class RunningWorker:
@@ -32,7 +36,7 @@ class RunningWorker:
         self._settings = settings
         self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_path = data_dir.parent / f"{data_dir.name}-{self.port}.log"
+        self._log_path = Path(LOGS.name) / f"{next(NUMBERS)}.log"  # never on the disk that a test fills or takes away
 
     def __enter__(self) -> RunningWorker:
         self.start()

@@ -129,7 +129,9 @@ def test_a_password_is_in_no_argument(tmp_path: Path, monkeypatch: pytest.Monkey
     seen = tmp_path / "seen"
     program = tmp_path / "bin" / "pg_dump"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" > {seen}\nfor last; do :; done\ncat "${{last#*passfile=}}" >> {seen}\nexit 1\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {seen}\nfor last; do :; done\ncat "$(echo "${{last#*passfile=}}" | sed s,%2F,/,g)" >> {seen}\nexit 1\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}/usr/bin:/bin")
     with pytest.raises(StoreUnavailable, match="pg_dump failed"):

@@ -136,12 +136,12 @@ def test_pipelined_deliveries_are_all_answered_in_order(tmp_path: Path) -> None:
         assert_nothing_lost(worker.database_url, ledger)
 
 
-def test_one_connection_serves_ten_thousand_deliveries(tmp_path: Path) -> None:
+def test_one_connection_serves_thousands_of_deliveries(tmp_path: Path) -> None:
     ledger = Ledger()
     with RunningWorker(tmp_path / "data") as worker:
-        with Sender(worker.port, ledger, range(10_000), connections=1) as sender:
+        with Sender(worker.port, ledger, range(3_000), connections=1) as sender:
             sender.join()
-        assert (dict(ledger.statuses), ledger.broken) == ({202: 10_000}, 0)
+        assert (dict(ledger.statuses), ledger.broken) == ({202: 3_000}, 0)
         worker.wait_drained()
         assert_nothing_lost(worker.database_url, ledger)
 

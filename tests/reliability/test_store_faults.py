@@ -131,7 +131,7 @@ def test_two_workers_feed_one_postgresql_and_the_same_delivery_to_both_counts_on
 
 
 def test_many_deliveries_that_wait_are_drained_by_the_next_start(tmp_path: Path, database_url: str) -> None:
-    waiting_and_drained(tmp_path, database_url, 20_000)
+    waiting_and_drained(tmp_path, database_url, 6_000)
 
 
 def waiting_and_drained(folder: Path, database_url: str, count: int) -> float:
