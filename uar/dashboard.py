@@ -22,6 +22,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
+from streamlit.runtime.pages_manager import PagesManager
 
 from uar.config import Settings
 
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> None:
 
 def make_app() -> st.App:
     """The ASGI application around `streamlit_app.py`."""
+    PagesManager.uses_pages_directory = False  # `st.navigation` knows the pages; see `uar.ui.frame.current_view`
     return st.App(
         ROOT / "streamlit_app.py",
         lifespan=_lifespan,

@@ -13,10 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from playwright.sync_api import Browser, Page, sync_playwright
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from tests.ui.seed import fill, new_store
@@ -44,7 +46,19 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def open_page(data_dir: Path) -> Open:
+def navigation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are known by `st.navigation` alone, as in the dashboard (`uar.dashboard.make_app`); AppTest forgets that at every run."""
+    start = PagesManager.__init__
+
+    def start_with_navigation(self: PagesManager, *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", start_with_navigation)
+
+
+@pytest.fixture
+def open_page(data_dir: Path, navigation: None) -> Open:
     """Opens a page as a browser in a timezone would; `query` is what stands in the address."""
 
     def run(

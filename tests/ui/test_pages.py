@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from uar.store.reads import site_names
 
-from tests.ui.conftest import Open
+from tests.ui.conftest import ROOT, Open
 from tests.ui.seed import DAYS, PEOPLE, fill, new_store
 from uar.activity import ActivityType
 from uar.live import LiveMirror, Snapshot
@@ -81,6 +81,13 @@ def test_a_filled_store_opens_without_error(open_page: Open, seeded: Path, tab: 
     assert page.title[0].value == ("User Status" if tab else "Activity Dashboard")
     assert [link.label for link in page.get("link_button")] == ["Documentation", "Support"]
     assert page.button(key="refresh").label == "Refresh"
+
+
+def test_a_page_that_streamlit_runs_by_itself_runs_again_after_the_main_script(seeded: Path) -> None:
+    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30).run()
+    page.switch_page("pages/user_status.py").run()
+    assert not page.exception
+    assert page.title[0].value == "User Status"
 
 
 def test_the_cards_are_the_report(open_page: Open, seeded: Path) -> None:
@@ -261,7 +268,8 @@ def test_the_table_stands_in_for_the_calendar(open_page: Open, seeded: Path) -> 
 @pytest.mark.parametrize(("locale", "first"), [("en-US", "Sun"), ("de-DE", "Mon"), ("ar-EG", "Sat"), ("xx", "Mon")])
 def test_the_week_begins_as_the_locale_has_it(open_page: Open, seeded: Path, locale: str, first: str) -> None:
     page = open_page(locale=locale)
-    assert page.get("segmented_control")[0].value == first
+    control = next(one for one in page.get("segmented_control") if one.label == "Week starts on")
+    assert control.value == first
 
 
 def test_hours_need_five_people(open_page: Open, seeded: Path) -> None:

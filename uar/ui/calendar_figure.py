@@ -67,11 +67,9 @@ def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> 
     every = cells(days, look.week_start)
     strips, weeks = int(every["strip"].max()) + 1, int(every["week"].max()) + 1
     hatched = is_hatched(placed, look)
-    figure = go.Figure([_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)])
-    figure.update_layout(**_layout(every, look, colors, strips, weeks))
-    for place, color, dash in _frames(placed, look, colors):
-        figure.add_shape(type="rect", **place, line={"color": color, "width": 2, "dash": dash}, fillcolor="rgba(0,0,0,0)")
-    return figure
+    traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)]
+    # The layout goes in at once: changing a figure afterwards takes ten times as long.
+    return go.Figure(traces, _layout(every, look, colors, strips, weeks) | {"shapes": _frames(placed, look, colors)})
 
 
 def figure_units(days: pd.DataFrame, week_start: int) -> tuple[int, int]:
@@ -133,13 +131,14 @@ def _hover_text(day: date, events: int, people: int, strongest: str, is_unknown:
     return f"{head}{counted(events, 'event')} by {counted(people, 'person', 'people')}<br>Mostly {strongest}"
 
 
-def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[tuple[dict[str, float], str, str]]:
+def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[dict[str, Any]]:
     """The dotted frame of today, which is not over yet, and the ring of the picked day."""
     found = []
-    for day, color, dash, half in ((look.today, colors.text, "dot", 0.42), (look.picked, colors.text, "solid", 0.5)):
-        for _, cell in placed[placed["day"] == pd.Timestamp(day)].iterrows() if day else ():
-            x, y = float(cell["week"]), float(cell["strip"] * STRIP + cell["row"])
-            found.append(({"x0": x - half, "x1": x + half, "y0": y - half, "y1": y + half}, color, dash))
+    for day, dash, half in ((look.today, "dot", 0.42), (look.picked, "solid", 0.5)):
+        here = placed[placed["day"] == pd.Timestamp(day)] if day else placed[:0]
+        for x, y in zip(here["week"], here["strip"] * STRIP + here["row"], strict=True):
+            place = {"x0": x - half, "x1": x + half, "y0": y - half, "y1": y + half}
+            found.append(place | {"type": "rect", "line": {"color": colors.text, "width": 2, "dash": dash}, "fillcolor": "rgba(0,0,0,0)"})
     return found
 
 

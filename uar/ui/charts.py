@@ -35,9 +35,7 @@ def breakdown_figure(breakdown: pd.DataFrame, colors: Palette) -> go.Figure:
         unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
-    figure = go.Figure([bars, _row_targets(breakdown, labels, widest)])
-    figure.update_layout(**_breakdown_layout(breakdown, labels, widest, colors))
-    return figure
+    return go.Figure([bars, _row_targets(breakdown, labels, widest)], _breakdown_layout(breakdown, labels, widest, colors))
 
 
 def breakdown_height() -> int:
@@ -115,16 +113,14 @@ def week_figure(punchcard: pd.DataFrame, week_start: int, colors: Palette) -> go
         z=np.sqrt(grid), zmin=0, zmax=np.sqrt(most), x=list(range(24)), y=[WEEKDAYS[day][:3] for day in order],
         colorscale=scale, showscale=False, xgap=2, ygap=2, text=texts, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    figure = go.Figure([heatmap])
     axis = {"fixedrange": True, "ticks": "", "showgrid": False, "zeroline": False}
-    figure.update_layout(
-        **_base(colors),
-        height=breakdown_height(),
-        margin={"l": 38, "r": 2, "t": 4, "b": 24},
-        xaxis=axis | {"tickvals": [0, 6, 12, 18], "ticktext": ["00", "06", "12", "18"]},
-        yaxis=axis | {"autorange": "reversed", "ticklabelstandoff": 4},
-    )
-    return figure
+    layout = {
+        "height": breakdown_height(),
+        "margin": {"l": 38, "r": 2, "t": 4, "b": 24},
+        "xaxis": axis | {"tickvals": [0, 6, 12, 18], "ticktext": ["00", "06", "12", "18"]},
+        "yaxis": axis | {"autorange": "reversed", "ticklabelstandoff": 4},
+    }
+    return go.Figure([heatmap], _base(colors) | layout)
 
 
 def _base(colors: Palette) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.pages_manager import PagesManager
 
 from uar.config import Settings
 from uar.demo import SITE as SAMPLE_SITE
@@ -57,8 +58,15 @@ def open_page(title: str) -> None:
 
 
 def current_view() -> View:
-    """What this run's page shows; `open_page` has run before."""
-    view: View = st.session_state["frame.view"]
+    """What this run's page shows. A page that Streamlit ran without the main script runs again, after it.
+
+    That happens to the first visitor of `streamlit run` who comes by a link to a page: until `st.navigation` was called once, a folder
+    named `pages` means the older way of pages, each a script of its own (docs.streamlit.io, "pages/ directory").
+    """
+    view: View | None = st.session_state.pop("frame.view", None)
+    if view is None:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
     return view
 
 
