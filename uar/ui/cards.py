@@ -80,8 +80,9 @@ def _people_card(view: View, words: str) -> Card:
 
 
 def _known_people(view: View) -> int:
+    """Accounts that were ever people here, closed ones included: they may have been active in the period."""
     people = view.snapshot.people
-    return int((people["account_id"].notna() & (people["state"] == "active") & ~people["id"].isin(view.filters.left_out)).sum())
+    return int((people["account_id"].notna() & ~people["id"].isin(view.filters.left_out)).sum())
 
 
 def _changes(view: View) -> tuple[int | None, int | None, int | None]:
