@@ -11,6 +11,7 @@ import gc
 import hashlib
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,31 +25,35 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
 from streamlit.runtime.pages_manager import PagesManager
 
-from uar.config import Settings
+from uar.config import ConfigError, Settings
 
 ROOT = Path(__file__).parent.parent
 INDEX = Path(st.__file__).parent / "static" / "index.html"
 # AG Grid compiles its expressions; they are constant text of our own source and run in a frame of its own.
 GRID_PATH = "/component/st_aggrid."
 STOP_WITHIN_S = 5
+BACKLOG = 2048
 log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve the dashboard until a signal."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    """Serve the dashboard until a signal; raises `ConfigError` if its port is taken."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uar").setLevel(logging.INFO)
     app = make_app()
     streamlit_config.set_option("server.port", settings.dashboard_port)
     streamlit_config.set_option("server.address", settings.dashboard_host)
-    uvicorn.run(
-        app,
-        host=settings.dashboard_host,
-        port=settings.dashboard_port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
-    )
+    options = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=STOP_WITHIN_S)
+    with _listening(settings.dashboard_host, settings.dashboard_port) as listener:
+        uvicorn.Server(options).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
+    except OSError as error:
+        reason = f"cannot listen on {host}:{port} ({error.strerror}). Stop what uses it or choose another."
+        raise ConfigError(f"UAR_DASHBOARD_PORT: {reason}") from error
 
 
 def make_app() -> st.App:

@@ -10,6 +10,7 @@ import streamlit as st
 from uar.config import Settings
 from uar.demo import SITE as SAMPLE_SITE
 from uar.demo import load_demo
+from uar.store.database import StoreError, StoreUnavailable
 from uar.ui import data
 from uar.ui.words import plain, quiet
 from uar.up import address
@@ -144,5 +145,8 @@ def _load_sample() -> None:
     def show(done: int, total: int) -> None:
         bar.progress(done / max(1, total), f"Loading the sample site … {done:,} of {total:,} activities")
 
-    load_demo(data.store(), datetime.fromtimestamp(now, UTC).date(), progress=show, until=int(now * 1000))
+    try:
+        load_demo(data.store(), datetime.fromtimestamp(now, UTC).date(), progress=show, until=int(now * 1000))
+    except (StoreUnavailable, StoreError) as error:
+        raise data.OutOfOrder(str(error)) from error
     st.rerun()
