@@ -129,10 +129,11 @@ def _warm_up() -> None:
 def _say_what_happened(error: Exception) -> bool:
     """A sentence instead of a traceback; the traceback goes to the log."""
     from uar.ui import data
+    from uar.ui.words import plain
 
     if isinstance(error, data.OutOfOrder):
         log.error("%s", error)
-        st.error(str(error), icon=":material/cloud_off:")
+        st.error(plain(str(error)), icon=":material/cloud_off:")
     else:
         log.error("A page failed.", exc_info=error)
         st.error("This page could not be shown. Reload it; if that does not help, the dashboard's log says why.", icon=":material/error:")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from uar.store.reads import site_names
 
 from tests.ui.conftest import ROOT, Open
-from tests.ui.seed import DAYS, PEOPLE, fill, new_store
-from uar.activity import ActivityType
+from tests.ui.seed import DAYS, PEOPLE, activities, fill, new_store
+from uar.activity import ActivityType, ActorKind
 from uar.live import LiveMirror, Snapshot
 from uar.report.breakdown import active_people, breakdown
 from uar.report.days import calendar
 from uar.report.selection import Selection
 from uar.report.streaks import WorkingDays, kpis
-from uar.store.database import open_store, read_transaction
+from uar.store.database import open_store, read_transaction, write_transaction
+from uar.store.reads import site_names
+from uar.store.writes import record_activities
 
 TABS = ("", "pages/user_status.py")
 BERLIN = "Europe/Berlin"
@@ -316,6 +318,33 @@ def test_a_setting_that_makes_no_sense_is_one_sentence(open_page: Open, monkeypa
     page = open_page()
     assert not page.exception
     assert r"UAR\_STATUS\_DAYS" in page.error[0].value
+
+
+def test_refresh_loads_what_has_arrived_since(open_page: Open, data_dir: Path) -> None:
+    engine = new_store(data_dir)
+    acts = activities("wiki")
+    with write_transaction(engine) as connection:
+        record_activities(connection, acts[::2])
+    page = open_page()
+    before = everything_written(page)
+    assert re.search(r"Data to \d\d:\d\d, last event \d+ (s|min|h|days) ago", before)
+    with write_transaction(engine) as connection:
+        record_activities(connection, acts)
+    engine.dispose()
+    page.run()
+    assert total_events(page) == total_events_in(before)
+    page.button(key="refresh").click().run()
+    assert total_events(page) == sum(act.actor_kind is not ActorKind.APP for act in acts)
+
+
+def total_events(page: AppTest) -> int:
+    return total_events_in(everything_written(page))
+
+
+def total_events_in(written: str) -> int:
+    found = re.search(r"([\d,]+) events?\. Click a row", written)
+    assert found
+    return int(found[1].replace(",", ""))
 
 
 def test_no_names_on_the_dashboard(open_page: Open, seeded: Path) -> None:
