@@ -24,7 +24,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uar.report.mirror import SLOTS, Block, Codes, Mirror, slot_totals
+from uar.report.blocks import SLOTS, Block, slot_totals
+from uar.report.mirror import Codes, Mirror
 
 log = logging.getLogger(__name__)
 

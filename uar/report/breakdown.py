@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActivityType
+from uar.report.blocks import UInt16
 from uar.report.counting import day_groups, days_in_range, slot_events, types_seen
-from uar.report.mirror import Mirror, UInt16
+from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 
 

@@ -1,6 +1,6 @@
 """The questions behind every number, answered block by block on two threads.
 
-    slot_events       events per quarter and type: from each block's totals, less those of people who do not count
+    slot_events       events per group of quarters and type: from each block's totals, less those of people who do not count
     seen              which people acted in each group of quarters (a day): from each block's cells
     types_seen        which types each person did
     events_by_person  events per person and type
@@ -19,13 +19,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uar.report.mirror import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Cells, Int32, Int64, Mirror, UInt16, by_person, slot_totals
+from uar.report.blocks import QUARTERS_PER_BLOCK, SLOTS, TYPES, Block, Cells, Int32, Int64, UInt16, by_person, slot_totals, tally
+from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 from uar.report.zones import day_number, local_days
 
 T = TypeVar("T")
 Bools = NDArray[np.bool_]
 GroupOf = Callable[[int], Int64]  # week number -> the group of each of its quarters, or -1
+Sums = tuple[Int64, Int64]  # groups, and events per type of each
 
 UNKNOWN_PERSON = 0
 NOWHERE = -1
@@ -62,23 +64,75 @@ def blocks_in_range(mirror: Mirror, selection: Selection) -> list[Block]:
 
 def seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Bools:
     """Whether each person acted in each group of quarters: bool [groups, people by code]; never true for people who do not count."""
-    width = len(mirror.people)
-    marks = np.zeros((groups + 1) * width, dtype=bool)  # the last line takes what is in no group
-    source = _Source(_few(mirror, selection), type_bits(selection))
+    marks = _Marks(mirror, selection, groups, quarter_groups)
+    _each(marks.add, mirror, selection)
+    return marks.found()
 
-    def mark(block: Block) -> bool:
-        group = quarter_groups(block.number)
-        lines = np.where(group == NOWHERE, groups, group) * width
-        for person, quarter, _ in source.cells(block):
+
+def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Int64:
+    """Events per group of quarters and type: int64 [groups, 10]; types that are not chosen are zero."""
+    sums = _Sums(mirror, selection, groups, quarter_groups)
+    return sums.found(_each(sums.of, mirror, selection))
+
+
+def events_and_seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> tuple[Int64, Bools]:
+    """`slot_events` and `seen` in one go, as a filter by space is dear on a large mirror."""
+    sums, marks = _Sums(mirror, selection, groups, quarter_groups), _Marks(mirror, selection, groups, quarter_groups)
+
+    def both(block: Block) -> Sums:
+        marks.add(block)
+        return sums.of(block)
+
+    return sums.found(_each(both, mirror, selection)), marks.found()
+
+
+class _Marks:
+    """A table of groups and people that is marked block by block, by several threads at once: a mark twice is a mark."""
+
+    def __init__(self, mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> None:
+        self._groups, self._quarter_groups, self._width = groups, quarter_groups, len(mirror.people)
+        self._source = _Source(_few(mirror, selection), type_bits(selection))
+        self._counted = counted_people(mirror, selection)
+        self._marks = np.zeros((groups + 1) * self._width, dtype=bool)  # the last line takes what is in no group
+
+    def add(self, block: Block) -> bool:
+        group = self._quarter_groups(block.number)
+        lines = np.where(group == NOWHERE, self._groups, group) * self._width
+        for person, quarter, _ in self._source.cells(block):
             place = lines.take(quarter, mode="clip")
             place += person
-            np.put(marks, place, True, mode="clip")
+            np.put(self._marks, place, True, mode="clip")
         return True
 
-    _each(mark, mirror, selection)
-    found = marks.reshape(groups + 1, width)[:groups] if width else np.zeros((groups, 0), dtype=bool)
-    found[:, ~counted_people(mirror, selection)] = False
-    return found
+    def found(self) -> Bools:
+        if not self._width:
+            return np.zeros((self._groups, 0), dtype=bool)
+        found = self._marks.reshape(-1, self._width)[: self._groups]
+        found[:, ~self._counted] = False
+        return found
+
+
+class _Sums:
+    """Events per group and type, block by block."""
+
+    def __init__(self, mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> None:
+        self._groups, self._quarter_groups, self._chosen = groups, quarter_groups, chosen_types(selection)
+        kept = _kept_people(mirror, selection)
+        self._only_kept = bool(np.count_nonzero(kept) <= len(kept) // 2)  # count the smaller side
+        self._source = _Source(np.flatnonzero(kept == self._only_kept), ALL_TYPES)
+
+    def of(self, block: Block) -> Sums:
+        totals = self._source.totals(block)
+        totals = totals if self._only_kept else block.totals - totals
+        group = self._quarter_groups(block.number)
+        starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+        return group[starts], np.add.reduceat(totals.reshape(-1, TYPES), starts, axis=0)
+
+    def found(self, parts: list[Sums]) -> Int64:
+        found = np.zeros((self._groups + 1, TYPES), dtype=np.int64)  # the last line takes what is in no group
+        for group, part in parts:
+            np.add.at(found, group, part)  # NOWHERE is the last line
+        return np.where(self._chosen, found[: self._groups], 0)
 
 
 def types_seen(mirror: Mirror, selection: Selection) -> UInt16:
@@ -102,54 +156,14 @@ def chosen_types(selection: Selection) -> Bools:
     return np.array([kind in selection.types for kind in range(TYPES)])
 
 
-def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Int64:
-    """Events per group of quarters and type: int64 [groups, 10]; types that are not chosen are zero."""
-    kept = _kept_people(mirror, selection)
-    only_kept = np.count_nonzero(kept) <= len(kept) // 2  # count the smaller side
-    source = _Source(np.flatnonzero(kept == only_kept), ALL_TYPES)
-
-    def sums(block: Block) -> tuple[Int64, Int64]:
-        totals = source.totals(block) if only_kept else block.totals - source.totals(block)
-        group = quarter_groups(block.number)
-        starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
-        return group[starts], np.add.reduceat(totals.reshape(-1, TYPES), starts, axis=0)
-
-    found = np.zeros((groups + 1, TYPES), dtype=np.int64)  # the last line takes what is in no group
-    for group, part in _each(sums, mirror, selection):
-        np.add.at(found, group, part)  # NOWHERE is the last line
-    return np.where(chosen_types(selection), found[:groups], 0)
-
-
 def events_by_person(mirror: Mirror, selection: Selection) -> Int64:
     """Events per person code and type: int64 [people, 10]; zero for people who do not count, the unknown person included."""
-    width = TYPES + 1  # the last column takes what is in no group
-    inside, chosen = day_groups(selection), chosen_types(selection)
-    source = _Source(_few(mirror, selection), type_bits(selection))
-
-    def tally(block: Block) -> list[tuple[int, Int64]]:
-        is_inside = inside(block.number) != NOWHERE
-        column = np.where(is_inside[:, None] & chosen, np.arange(TYPES), TYPES).ravel()
-        return [_tally(column, width, *rows) for rows in source.rows(block)]
-
-    totals = np.zeros(len(mirror.people) * width, dtype=np.int64)
-    for parts in _each(tally, mirror, selection):
-        for start, counts in parts:
-            totals[start : start + len(counts)] += counts
-    table = totals.reshape(-1, width)[:, :TYPES]
-    return table * counted_people(mirror, selection)[:, None]
-
-
-def _tally(column: Int64, width: int, person: Int32, slot: UInt16, count: NDArray[Any]) -> tuple[int, Int64]:
-    """Where in the flat table of people and columns these rows begin, and their sums from there on."""
-    start = int(person[0]) * width
-    place = column.take(slot, mode="clip")
-    place += person.astype(np.int64) * width
-    place -= start
-    sums = np.bincount(place)
-    several = np.flatnonzero(count > 1)
-    if len(several):
-        sums += np.bincount(place[several], weights=count[several] - 1.0, minlength=len(sums)).astype(np.int64)
-    return start, sums
+    source, inside = _Source(_few(mirror, selection), ALL_TYPES), day_groups(selection)
+    totals = np.zeros((len(mirror.people), TYPES), dtype=np.int64)
+    for parts in _each(lambda block: source.tallies(block, inside(block.number) != NOWHERE), mirror, selection):
+        for person, events in parts:
+            totals[person] += events  # each person stands once in a part
+    return np.where(chosen_types(selection) & counted_people(mirror, selection)[:, None], totals, 0)
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,17 @@ class _Source:
         if self.people is None and inside.all():
             return [block.types_by_person]
         return [by_person(person, types * inside.take(quarter, mode="clip")) for person, quarter, types in self.cells(block)]
+
+    def tallies(self, block: Block, inside: Bools) -> list[tuple[Int32, NDArray[Any]]]:
+        """Parts of people, each once, and their events per type in those quarters of the week that are `inside`."""
+        if self.people is None and inside.all():
+            return [block.tallies]
+        slots_inside, parts = np.repeat(inside, TYPES), []
+        for person, slot, count in self.rows(block):
+            keep = np.flatnonzero(slots_inside.take(slot, mode="clip"))
+            if len(keep):
+                parts.append(tally(person.take(keep), slot.take(keep), count.take(keep)))
+        return parts
 
     def totals(self, block: Block) -> Int64:
         """Events per slot."""

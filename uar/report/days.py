@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActivityType
-from uar.report.counting import Bools, counted_people, day_groups, days_in_range, events_by_person, seen, slot_events
-from uar.report.mirror import Int32, Int64, Mirror
+from uar.report.blocks import Int32, Int64
+from uar.report.counting import Bools, counted_people, day_groups, days_in_range, events_and_seen, events_by_person, seen
+from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 
 
@@ -38,13 +39,12 @@ def calendar(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 
 def _calendar(mirror: Mirror, selection: Selection) -> pd.DataFrame:
     days = days_in_range(selection)
-    by_type = slot_events(mirror, selection, days, day_groups(selection))
-    people = np.count_nonzero(seen(mirror, selection, days, day_groups(selection)), axis=1)
+    by_type, active = events_and_seen(mirror, selection, days, day_groups(selection))
     first = np.datetime64(selection.first, "D")
     columns = {
         "day": np.arange(first, first + days).astype("datetime64[s]"),
         "events": by_type.sum(axis=1),
-        "people": people.astype(np.int64),
+        "people": np.count_nonzero(active, axis=1).astype(np.int64),
     }
     return pd.DataFrame(columns | {kind.key: by_type[:, kind] for kind in ActivityType})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from uar.report.blocks import Int64
 from uar.report.breakdown import active_people
 from uar.report.counting import NOWHERE, GroupOf, day_groups, slot_events
-from uar.report.mirror import Int64, Mirror
+from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 from uar.report.streaks import FIRST_WEEKDAY
 from uar.report.zones import local_days, local_hours

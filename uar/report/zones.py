@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from uar.report.mirror import QUARTERS_PER_BLOCK
+from uar.report.blocks import QUARTERS_PER_BLOCK
 
 QUARTER_S = 900
 DAY_S = 86_400
