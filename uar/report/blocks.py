@@ -135,13 +135,14 @@ def by_person(person: Int32, types: UInt16) -> tuple[Int32, UInt16]:
 
 def tally(person: Int32, slot: UInt16, count: NDArray[Any]) -> tuple[Int32, NDArray[Any]]:
     """Each person once, of sorted and not empty `person`, and their events per type: whole numbers [people, 10]."""
-    is_start = np.concatenate([[True], person[1:] != person[:-1]])
-    place = (np.cumsum(is_start) - 1) * TYPES + slot % TYPES
+    starts = np.flatnonzero(np.concatenate([[True], person[1:] != person[:-1]]))
+    place = np.repeat(np.arange(len(starts)) * TYPES, np.diff(starts, append=len(person)))
+    place += slot - slot // np.uint16(TYPES) * np.uint16(TYPES)  # much faster than %
     several = np.flatnonzero(count > 1)
-    events = np.bincount(place, minlength=(int(place[-1]) // TYPES + 1) * TYPES)
+    events = np.bincount(place, minlength=len(starts) * TYPES)
     if len(several):
         events += np.bincount(place[several], weights=count[several] - 1.0, minlength=len(events)).astype(np.int64)
-    return person[is_start], _smallest(events).reshape(-1, TYPES)
+    return person[starts], _smallest(events).reshape(-1, TYPES)
 
 
 def _smallest(values: NDArray[Any]) -> NDArray[Any]:
