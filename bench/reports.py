@@ -33,7 +33,7 @@ def cases(site: Site) -> list[Case]:
     """The whole period without and with filters."""
     everything = Selection(site.first, site.last, ZONES[0], left_out=site.apps)
     some = frozenset({ActivityType.CREATE, ActivityType.UPDATE, ActivityType.VIEW})
-    filtered = replace(everything, zone=ZONES[1], types=some, spaces=frozenset(range(1, site.spaces // 3)))
+    filtered = replace(everything, zone=ZONES[1], types=some, spaces=frozenset(range(1, site.spaces, 3)))
     return [Case("all", everything), Case("types and spaces", filtered)]
 
 
