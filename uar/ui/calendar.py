@@ -17,7 +17,7 @@ from uar.activity import ActivityType
 from uar.report.levels import Levels, levels
 from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units, is_hatched
 from uar.ui.filters import BOUND, Filters
-from uar.ui.frame import View
+from uar.ui.frame import View, drawn
 from uar.ui.theme import Palette
 from uar.ui.words import MEASURES, counted, long_date, quiet, short_date
 
@@ -42,8 +42,10 @@ def show_calendar(view: View, days: pd.DataFrame) -> None:
             if is_table:
                 _table(days, filters)
             else:
-                _heatmap(calendar_figure(days, look, colors), weeks, rows)
-            _words(summary(days, measure, filters.today), _legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
+                figure = drawn(view, ("calendar", filters.of_period(), look, colors), lambda: calendar_figure(days, look, colors))
+                _heatmap(figure, weeks, rows)
+            sentence = drawn(view, ("summary", filters.of_period(), measure, filters.today), lambda: summary(days, measure, filters.today))
+            _words(sentence, _legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
 
 
 def _head() -> tuple[str, bool]:

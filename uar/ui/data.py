@@ -12,6 +12,7 @@ import streamlit as st
 
 from uar.config import ConfigError, Settings, load_settings
 from uar.live import LiveMirror, Snapshot
+from uar.report.memo import Memo
 from uar.store.database import Engine, StoreError, StoreUnavailable, migrate, open_store, read_transaction
 from uar.store.reads import site_names
 
@@ -62,6 +63,12 @@ def snapshot(site_id: int, max_age_s: float = FRESH_FOR_S) -> Snapshot:
         return mirror.refresh()
     except (StoreUnavailable, StoreError) as error:
         raise OutOfOrder(str(error)) from error
+
+
+@st.cache_resource(show_spinner=False)
+def memo() -> Memo:
+    """What was drawn lately."""
+    return Memo()
 
 
 @st.cache_resource(show_spinner=False)

@@ -6,9 +6,10 @@ store -> site -> snapshot -> address put right -> (nothing there yet: the setup 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -27,6 +28,8 @@ from uar.ui.theme import Palette, page_rules, palette
 from uar.ui.utility_bar import utility_bar
 from uar.ui.words import plain
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class View:
@@ -42,6 +45,14 @@ class View:
     unknown: frozenset[date]
     colors: Palette
     settings: Settings
+
+
+def drawn(view: View, question: Hashable, draw: Callable[[], T]) -> T:
+    """What `draw` makes of the view's data, remembered for all viewers: figures take longer to make than the numbers in them.
+
+    `question` must name everything that `draw` depends on besides the activities of the site.
+    """
+    return data.memo().answer((view.site, view.snapshot.generation, view.snapshot.mirror.activities, question), draw)
 
 
 def open_page(title: str) -> None:

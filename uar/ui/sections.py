@@ -11,7 +11,7 @@ from uar.report.punchcard import MIN_PEOPLE, punchcard
 from uar.ui.calendar_figure import NO_BAR
 from uar.ui.charts import breakdown_figure, week_figure
 from uar.ui.filters import clear_all
-from uar.ui.frame import View
+from uar.ui.frame import View, drawn
 from uar.ui.words import counted, date_range, long_date, quiet, short_date
 
 
@@ -39,7 +39,7 @@ def show_breakdown(view: View) -> None:
             st.toggle("Without View", key="breakdown.without_view", on_change=_without_view)
         st.markdown(quiet(f"{counted(int(table['events'].sum()), 'event')}{_when(view)}. {_how_to_filter(view)}"))
         st.plotly_chart(
-            breakdown_figure(table, view.colors),
+            drawn(view, ("breakdown", view.filters.narrowed(), view.colors), lambda: breakdown_figure(table, view.colors)),
             theme=None,
             key="breakdown",
             on_select=_type_clicked,
@@ -59,8 +59,9 @@ def show_week(view: View) -> None:
             st.markdown(quiet(f"Shown when at least {MIN_PEOPLE} people were active: hours of single people are nobody's business."))
             return
         st.markdown(quiet(f"Events by weekday and hour{_when(view)}, {view.filters.zone}."))
+        week_start, colors = view.filters.week_start, view.colors
         st.plotly_chart(
-            week_figure(table, view.filters.week_start, view.colors),
+            drawn(view, ("week", view.filters.narrowed(), week_start, colors), lambda: week_figure(table, week_start, colors)),
             theme=None,
             key="week_hours",
             config=NO_BAR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
@@ -30,13 +30,24 @@ def current_name(name: str | None) -> str | None:
 
 
 def label(zone: str, at: datetime) -> str:
-    """`Europe/Berlin (UTC+1)`, with the offset at the instant `at`."""
+    """`Europe/Berlin (UTC+1)`, with the offset in the hour of the instant `at`."""
+    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return _labels(hour).get(zone) or _label(zone, hour)
+
+
+@lru_cache(maxsize=4)
+def _labels(hour: datetime) -> dict[str, str]:
+    """All labels at once: 400 zones are more than `zoneinfo` keeps open, and reading them again takes 15 ms."""
+    return {zone: _label(zone, hour) for zone in zones()}
+
+
+def _label(zone: str, at: datetime) -> str:
     offset = at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()
     return f"{zone} ({offset_label(offset)})"
 
 
 def offset_label(offset: timedelta) -> str:
-    """`UTC`, `UTC+1`, `UTC−3:30`."""
+    """`UTC+0`, `UTC+1`, `UTC−3:30`."""
     minutes = round(offset.total_seconds() / 60)
     if minutes == 0:
         return "UTC+0"
