@@ -27,7 +27,7 @@ def test_the_installed_index_has_no_other_inline_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"), [("data.OutOfOrder('No store.')", "No store."), ("ValueError('secret')", "This page could not be shown.")]
+    ("error", "sentence"), [("data.OutOfOrder('No store.')", r"No store\."), ("ValueError('secret')", "This page could not be shown.")]
 )
 def test_a_failing_page_ends_in_a_sentence(error: str, sentence: str) -> None:
     page = AppTest.from_string(
