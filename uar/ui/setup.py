@@ -24,13 +24,7 @@ def show_setup(settings: Settings) -> None:
     """Draw the steps. The first event makes the page appear by itself."""
     with st.container(width=WIDTH_PX):
         with st.container(border=True):
-            if settings.has_source():
-                st.header("Waiting for the first event", anchor=False)
-                _connected(settings)
-                _listening()
-            else:
-                st.header("Connect Confluence", anchor=False)
-                _how_to_connect()
+            _first_step(settings)
         with st.container(border=True):
             st.header("Or look around first", anchor=False)
             st.markdown(SAMPLE_TEXT)
@@ -41,11 +35,17 @@ def show_setup(settings: Settings) -> None:
 def show_sample_note(settings: Settings) -> None:
     """Say that what is shown is invented, and how to see the own site instead."""
     with st.expander("**Sample data.** People and activity are invented. See how to connect your Confluence.", icon=":material/science:"):
-        if settings.has_source():
-            _connected(settings)
-            _listening()
-        else:
-            _how_to_connect()
+        _first_step(settings)
+
+
+def _first_step(settings: Settings) -> None:
+    if settings.has_source():
+        st.header("Waiting for the first event", anchor=False)
+        _connected(settings)
+        _listening()
+    else:
+        st.header("Connect Confluence", anchor=False)
+        _how_to_connect()
 
 
 def show_first_event() -> None:
