@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from uar.store.reads import activity_columns, find_site
 
 import uar.live
 from uar.activity import Activity, ActivityType, ActorKind, Source, identity
@@ -14,6 +13,7 @@ from uar.live import LiveMirror
 from uar.mirror_cache import load_cache
 from uar.report.mirror import Mirror
 from uar.store.database import Engine, write_transaction
+from uar.store.reads import activity_columns, find_site
 from uar.store.writes import bump_generation, ensure_site, record_activities, start_coverage
 
 NOON = 1_772_000_100_000
@@ -182,6 +182,32 @@ def test_a_cache_of_other_rows_is_not_believed(store: Engine, tmp_path: Path) ->
     assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh().mirror == whole(store)
 
 
+def test_a_cache_of_a_quiet_site_is_known_by_its_own_rows(store: Engine, tmp_path: Path, reads: list[int]) -> None:
+    record(store, *range(50))
+    record(store, *range(1_200), site="busy")
+    live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
+    live.refresh()
+    live.close()
+    reads.clear()
+    assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh().mirror == whole(store)
+    assert reads[-1] >= 1_250  # grown from the cache
+    with write_transaction(store) as connection:
+        connection.exec_driver_sql(
+            f"UPDATE activities SET occurred_at = occurred_at + {QUARTER} WHERE id = (SELECT min(id) FROM activities)"
+        )
+    assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh().mirror == whole(store)
+
+
+def test_a_quiet_refresh_keeps_when_the_last_event_arrived(store: Engine, reads: list[int]) -> None:
+    record(store, 4)
+    live = LiveMirror(store, site_id(store), 0, None)
+    received_at = live.refresh().last_received_at
+    record(store, *range(20), site="other")
+    assert live.refresh().last_received_at == received_at == NOON + 4 * 700_000 + 5
+    live.refresh()
+    assert reads[2] > reads[1]  # other sites' rows are passed over once
+
+
 def test_a_cache_of_an_older_generation_is_neither_believed_nor_kept(store: Engine, tmp_path: Path) -> None:
     record(store, *range(50))
     live = LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1)
@@ -224,7 +250,7 @@ def test_few_activities_leave_no_cache(store: Engine, tmp_path: Path) -> None:
     live = LiveMirror(store, site_id(store), 0, tmp_path)
     live.refresh()
     live.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("mirror*")) == []
 
 
 def test_whoever_asks_during_a_refresh_gets_the_snapshot_that_stands(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ from uar.report.mirror import QUARTER_MS, Mirror
 from uar.store.database import Connection, Engine, read_transaction
 from uar.store.reads import ActivityRows, activity_columns, coverage, generation, people, recording_start, spaces
 
-TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed
+TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed, more if they hold fewer than ENOUGH_ROWS
+ENOUGH_ROWS = 100
 CACHE_FROM = 100_000  # activities; fewer are read in no time
 CACHE_GROWTH = 0.05  # the cache is written again once the mirror has grown by this share
 SLOW_READ_S = 0.05
@@ -133,10 +134,9 @@ class LiveMirror:
         return loaded
 
     def _grown(self, connection: Connection, loaded: _Loaded) -> _Loaded:
-        rows = activity_columns(connection, self._site_id, loaded.state.last_id, self._since)
-        if not len(rows.person):
-            return loaded
-        return _Loaded(_with(loaded.mirror, rows), replace(loaded.state, last_id=rows.last_id, last_received_at=rows.last_received_at))
+        rows, before = activity_columns(connection, self._site_id, loaded.state.last_id, self._since), loaded.state.last_received_at
+        received_at = max((at for at in (before, rows.last_received_at) if at is not None), default=None)
+        return _Loaded(_with(loaded.mirror, rows), replace(loaded.state, last_id=rows.last_id, last_received_at=received_at))
 
     def _from_store(self, connection: Connection, current: int) -> _Loaded:
         if self._path is not None:
@@ -152,18 +152,20 @@ class LiveMirror:
             return None
         state, mirror = found
         is_ours = (state.store, state.site_id) == (_store_name(self._engine), self._site_id)
-        if not is_ours or state != self._with_tail(connection, state, state.tail_rows):
+        if not is_ours or state != self._with_tail(connection, state, state.tail_ids, state.tail_rows):
             return None
         self._saved_activities = mirror.activities
         return _Loaded(mirror, state)
 
-    def _with_tail(self, connection: Connection, state: State, most: int | None = None) -> State:
+    def _with_tail(self, connection: Connection, state: State, ids: int = TAIL_IDS, most: int | None = None) -> State:
         """The state with number and checksum of the rows that have the last ids: another store, or a restored one, has other rows."""
-        rows = activity_columns(connection, self._site_id, max(0, state.last_id - TAIL_IDS), state.since)
+        rows = activity_columns(connection, self._site_id, max(0, state.last_id - ids), state.since)
+        if most is None and len(rows.person) < ENOUGH_ROWS and ids < state.last_id:  # the last ids are mostly another site's
+            return self._with_tail(connection, state, ids * 16)
         checksum = 0
         for column in (rows.person, rows.quarter, rows.type, rows.space):
             checksum = zlib.crc32(column[:most].tobytes(), checksum)
-        return replace(state, tail_rows=len(rows.person[:most]), tail=checksum)
+        return replace(state, tail_ids=ids, tail_rows=len(rows.person[:most]), tail=checksum)
 
     def _describe(self, connection: Connection, loaded: _Loaded) -> Snapshot:
         everybody, now = self._people(connection, loaded.mirror), self._now()

@@ -37,7 +37,7 @@ LONGEST_HEADER = 64_000_000
 class State:
     """What a mirror was made from: store, site, generation, earliest instant, the last row read.
 
-    `tail_rows` and `tail` are number and checksum of the rows with the last ids, to recognize the store by.
+    `tail_rows` and `tail` are number and checksum of the rows with the last `tail_ids` ids, to recognize the store by.
     """
 
     store: str
@@ -46,6 +46,7 @@ class State:
     since: int
     last_id: int
     last_received_at: int | None
+    tail_ids: int = 0
     tail_rows: int = 0
     tail: int = 0
 
