@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, LargeBinary, and_, column, delete, or_, select, update, values
+import orjson
+from sqlalchemy import Connection, CursorResult, and_, delete, text, update
 
 from uar.activity import Twin, identity
+from uar.store.dialects import is_postgresql
 from uar.store.schema import activities
 
 TWIN_MS = 60_000
@@ -96,22 +98,8 @@ def _mirrored(row: Row) -> tuple[int, int, int]:
 
 def _stored_near(connection: Connection, twins: Sequence[Row]) -> dict[Act, list[Row]]:
     """Stored notices of the same acts within a minute, by act."""
-    wanted = values(column("person_id", BigInteger), column("act", BigInteger), column("at", BigInteger), name="wanted").data(
-        [(row["person_id"], row["act"] & ~GENERIC, row["occurred_at"]) for row in twins]
-    )
-    sought = wanted.cte("sought")
-    c = activities.c
-    query = (
-        select(c.id, c.site_id, c.person_id, c.occurred_at, c.type, c.space_id, c.act)
-        .select_from(sought)
-        .join(activities, and_(c.person_id == sought.c.person_id, _within_a_minute(sought.c.at)))
-        .where(or_(c.act == sought.c.act, c.act == sought.c.act + GENERIC))
-    )
-    return _grouped(connection.execute(query).mappings())
-
-
-def _within_a_minute(at: Any) -> Any:
-    return and_(activities.c.occurred_at > at - TWIN_MS, activities.c.occurred_at < at + TWIN_MS)
+    wanted = [(row["person_id"], row["act"] & ~GENERIC, row["occurred_at"]) for row in twins]
+    return _grouped(_sought(connection, NEAR, wanted).mappings())
 
 
 def _grouped(found: Iterable[Mapping[Any, Any]]) -> dict[Act, list[Row]]:
@@ -124,10 +112,40 @@ def _grouped(found: Iterable[Mapping[Any, Any]]) -> dict[Act, list[Row]]:
 
 def _stored_keys(connection: Connection, twins: Sequence[Row]) -> set[tuple[int, bytes]]:
     """Which of these acts are stored already, whatever their time: one without a time of its own comes again with another."""
-    wanted = values(column("person_id", BigInteger), column("key", LargeBinary), name="wanted").data(
-        [(row["person_id"], row["key"]) for row in twins]
-    )
-    sought = wanted.cte("sought")
-    c = activities.c
-    query = select(c.person_id, c.key).select_from(sought).join(activities, and_(c.person_id == sought.c.person_id, c.key == sought.c.key))
-    return {(row.person_id, bytes(row.key)) for row in connection.execute(query)}
+    wanted = [(row["person_id"], row["key"].hex()) for row in twins]
+    return {(row.person_id, bytes(row.key)) for row in _sought(connection, KEYS, wanted)}
+
+
+def _sought(connection: Connection, statement: str, wanted: Sequence[tuple[Any, ...]]) -> CursorResult[Any]:
+    """Runs a query that joins `sought`, the wanted tuples as a table. They go as one parameter: a statement that spells a thousand of them
+    takes longer to write than to run."""
+    columns = zip(*wanted, strict=True)
+    if is_postgresql(connection):
+        given: dict[str, Any] = {f"column_{place}": list(column) for place, column in enumerate(columns)}
+        return connection.execute(text(statement.format(**POSTGRESQL)), given)
+    return connection.execute(text(statement.format(**SQLITE)), {"wanted": orjson.dumps(wanted).decode()})
+
+
+# The wanted tuples as a table, and how its second column becomes a key.
+SQLITE = {
+    "three": "SELECT value ->> 0 AS person_id, value ->> 1 AS act, value ->> 2 AS at FROM json_each(:wanted)",
+    "two": "SELECT value ->> 0 AS person_id, unhex(value ->> 1) AS key FROM json_each(:wanted)",
+}
+POSTGRESQL = {
+    "three": "SELECT * FROM unnest(CAST(:column_0 AS bigint[]), CAST(:column_1 AS bigint[]), CAST(:column_2 AS bigint[]))"
+    " AS given (person_id, act, at)",
+    "two": "SELECT person_id, decode(hex, 'hex') AS key FROM unnest(CAST(:column_0 AS bigint[]), CAST(:column_1 AS text[]))"
+    " AS given (person_id, hex)",
+}
+# CROSS JOIN makes SQLite begin with the wanted ones (sqlite.org/optoverview.html#crossjoin).
+NEAR = f"""
+    WITH sought AS ({{three}})
+    SELECT a.id, a.site_id, a.person_id, a.occurred_at, a.type, a.space_id, a.act
+    FROM sought CROSS JOIN activities AS a
+    WHERE a.person_id = sought.person_id AND a.occurred_at > sought.at - {TWIN_MS} AND a.occurred_at < sought.at + {TWIN_MS}
+        AND (a.act = sought.act OR a.act = sought.act + {GENERIC})
+"""
+KEYS = """
+    WITH sought AS ({two})
+    SELECT a.person_id, a.key FROM sought CROSS JOIN activities AS a WHERE a.person_id = sought.person_id AND a.key = sought.key
+"""
