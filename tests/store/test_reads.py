@@ -30,9 +30,8 @@ def row(number: int, site_id: int = 1, **other: object) -> dict[str, object]:
 
 def fill(store: Engine, rows: list[dict[str, object]]) -> None:
     with write_transaction(store) as connection:
-        connection.execute(
-            insert_into(connection, schema.sites), [{"id": 1, "name": "acme"}, {"id": 2, "name": "other", "cloud_id": "c-2"}]
-        )
+        sites = [{"id": 1, "name": "acme", "cloud_id": None}, {"id": 2, "name": "other", "cloud_id": "c-2"}]
+        connection.execute(insert_into(connection, schema.sites), sites)
         people = [{"id": number, "site_id": 1, "account_id": f"a{number}", "first_seen_at": 7} for number in range(1, 5)]
         connection.execute(insert_into(connection, schema.people), people)
         spaces = [{"id": number, "site_id": 1, "space_key": f"S{number}"} for number in (1, 2)]
