@@ -41,9 +41,11 @@ BATCH_BYTES = 8 * 1024 * 1024
 # A short pause after each small batch gathers what comes meanwhile: one transaction instead of many.
 GATHER_S = 0.1
 # While senders queue for their answers, acknowledging goes first, because both share one interpreter: the drain then rests this many
-# times as long as its last batch took. What waits is drained afterwards.
+# times as long as its last batch took, and less once deliveries wait so long that a report would be late.
 BUSY_BATCH = 250
-BUSY_REST = 4
+BUSY_REST = 4.0
+LATE_S = 1.5
+LATE_REST = 0.3
 LONGEST_REST_S = 1.0
 HEARTBEAT_S = 30.0
 FINISH_S = 3.0
@@ -183,7 +185,8 @@ class Drain:
             log.info("The store can be used again; the spool drains.")
             self.is_degraded = False
         if count and self._spool.is_busy():
-            self._stopping.wait(min(BUSY_REST * (time.monotonic() - began_at), LONGEST_REST_S))
+            rest = LATE_REST if self._is_late() else BUSY_REST
+            self._stopping.wait(min(rest * (time.monotonic() - began_at), LONGEST_REST_S))
         elif 0 < count < BATCH_COUNT / 4:
             self._stopping.wait(GATHER_S)
 
@@ -200,12 +203,17 @@ class Drain:
     def _bring(self) -> int:
         """Brings the next batch into the store; returns how many deliveries it was."""
         self._spool.arrived.clear()
-        taken = self._spool.take(self._last_id, BUSY_BATCH if self._spool.is_busy() else BATCH_COUNT, BATCH_BYTES)
+        is_short = self._spool.is_busy() and not self._is_late()
+        taken = self._spool.take(self._last_id, BUSY_BATCH if is_short else BATCH_COUNT, BATCH_BYTES)
         self.oldest_received_at = taken[0].delivery.received_at if taken else None
         if taken:
             self._store(taken)
             self._spool.arrived.set()
         return len(taken)
+
+    def _is_late(self) -> bool:
+        """Whether what was taken last had waited longer than a report should be behind."""
+        return self.oldest_received_at is not None and self._now_ms() - self.oldest_received_at > LATE_S * 1000
 
     def _finish(self) -> None:
         """At the end: what little waits still, and the last counts."""
