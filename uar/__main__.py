@@ -97,10 +97,10 @@ def import_activities(file: Path) -> None:
 
     with progress_bar("Importing") as progress:
         imported = import_file(migrated_store(load_settings()), file, progress)
-    for line, sentence in imported.bad_lines:
-        click.echo(f"{file.name}, line {line}: {sentence}", err=True)
+    list_bad_lines(file, imported.bad_lines)
     click.echo(
-        f"{imported.inserted:,} activities added, {imported.duplicates:,} were there already, {len(imported.bad_lines):,} bad lines."
+        f"{imported.inserted:,} activities added, {imported.duplicates:,} were there already, "
+        f"{imported.not_counted:,} events are no activity, {len(imported.bad_lines):,} bad lines."
     )
     sys.exit(1 if imported.bad_lines else 0)
 

@@ -43,8 +43,9 @@ class Group(click.Group):
 
 def _our_errors() -> tuple[type[Exception], ...]:
     # Looked up only when something went wrong: these libraries take a second to load, and `--help` needs none of them.
+    from uar.capture.import_file import UnreadableFile
     from uar.capture.worker import WorkerError
     from uar.confluence.errors import ConfluenceError
     from uar.store.database import StoreError, StoreUnavailable
 
-    return StoreError, StoreUnavailable, WorkerError, ConfluenceError
+    return StoreError, StoreUnavailable, UnreadableFile, WorkerError, ConfluenceError
