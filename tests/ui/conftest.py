@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
@@ -31,6 +31,8 @@ NO_CHROMIUM = (
 )
 # Streamlit's own, at the address of a page other than the first (harmless).
 KNOWN_404 = ("/_stcore/health", "/_stcore/host-config")
+PATIENCE_MS = 30_000  # the first chart of a busy machine takes long
+expect.set_options(timeout=PATIENCE_MS)
 Open = Callable[..., AppTest]
 
 
@@ -105,7 +107,7 @@ def tab(browser: Browser, **context: object) -> Iterator[Page]:
         **({"viewport": {"width": 1440, "height": 1000}, "timezone_id": "Europe/Berlin", "locale": "en-GB"} | context)
     )
     page = opened.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
     page.on("console", lambda message: errors.append(f"{message.text} {message.location['url']}") if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))

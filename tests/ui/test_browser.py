@@ -162,5 +162,5 @@ def test_the_first_event_appears_without_pressing_anything(browser: Browser, tmp
             timeout=30,
         )
         assert "202" in sent.stdout, sent.stdout + sent.stderr
-        expect(page.get_by_text("First event received from the site wiki.")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("First event received from the site wiki.")).to_be_visible()
         expect(page.locator("[data-testid=stMetricValue]").nth(3)).to_have_text("1")
