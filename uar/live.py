@@ -26,10 +26,11 @@ from uar.report.blocks import TYPES
 from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, Mirror
 from uar.store.database import Connection, Engine, read_transaction
-from uar.store.reads import ActivityRows, activity_columns, coverage, generation, people, recording_start, spaces
+from uar.store.reads import activity_columns, coverage, generation, people, recording_start, spaces
 
 TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed, more if they hold fewer than ENOUGH_ROWS
 ENOUGH_ROWS = 100
+IDS_PER_STEP = 20_000_000
 CACHE_FROM = 100_000  # activities; fewer are read in no time
 CACHE_GROWTH = 0.05  # the cache is written again once the mirror has grown by this share
 SLOW_READ_S = 0.05
@@ -134,17 +135,22 @@ class LiveMirror:
         return loaded
 
     def _grown(self, connection: Connection, loaded: _Loaded) -> _Loaded:
-        rows, before = activity_columns(connection, self._site_id, loaded.state.last_id, self._since), loaded.state.last_received_at
-        received_at = max((at for at in (before, rows.last_received_at) if at is not None), default=None)
-        return _Loaded(_with(loaded.mirror, rows), replace(loaded.state, last_id=rows.last_id, last_received_at=received_at))
+        """Everything newer, a step at a time, as what is read takes more memory than what the mirror makes of it."""
+        while True:
+            after, before = loaded.state.last_id, loaded.state.last_received_at
+            rows = activity_columns(connection, self._site_id, after, self._since, IDS_PER_STEP)
+            received_at = max((at for at in (before, rows.last_received_at) if at is not None), default=None)
+            mirror = loaded.mirror.grown(rows.person, rows.quarter, rows.type, rows.space)
+            loaded = _Loaded(mirror, replace(loaded.state, last_id=rows.last_id, last_received_at=received_at))
+            if rows.last_id < after + IDS_PER_STEP:
+                return loaded
 
     def _from_store(self, connection: Connection, current: int) -> _Loaded:
         if self._path is not None:
             drop_cache(self._path)  # it belongs to rows that were erased, or to another store
             self._saved_activities = 0
-        rows = activity_columns(connection, self._site_id, 0, self._since)
-        state = State(_store_name(self._engine), self._site_id, current, self._since, rows.last_id, rows.last_received_at)
-        return _Loaded(_with(Mirror.empty(), rows), state)
+        nothing = State(_store_name(self._engine), self._site_id, current, self._since, last_id=0, last_received_at=None)
+        return self._grown(connection, _Loaded(Mirror.empty(), nothing))
 
     def _from_cache(self, connection: Connection) -> _Loaded | None:
         found = None if self._path is None else load_cache(self._path)
@@ -208,10 +214,6 @@ class LiveMirror:
         state = self._with_tail(connection, loaded.state)
         self._saving = Thread(target=save_cache, args=(self._path, state, loaded.mirror), name="mirror-cache")
         self._saving.start()
-
-
-def _with(mirror: Mirror, rows: ActivityRows) -> Mirror:
-    return mirror.grown(rows.person, rows.quarter, rows.type, rows.space)
 
 
 def _first_activity(mirror: Mirror) -> int | None:

@@ -83,13 +83,14 @@ class _Chunk:
     received_at: int | None
 
 
-def activity_columns(connection: Connection, site_id: int, after_id: int, since: int) -> ActivityRows:
-    """The site's activities with an id above `after_id` that occurred at `since` or later.
+def activity_columns(connection: Connection, site_id: int, after_id: int, since: int, most_ids: int | None = None) -> ActivityRows:
+    """The site's activities with an id above `after_id` that occurred at `since` or later; of the next `most_ids` ids only, if given.
 
     The database packs each row into one number and many rows into one value, so that Python touches two hundred thousand at a time.
     Raises `StoreError` where ids of people and spaces together need more bits than one number has (some 370,000 of each fit).
     """
-    last_id = int(connection.scalar(select(func.coalesce(func.max(activities.c.id), 0))) or 0)
+    last_id = _last_id(connection, site_id)
+    last_id = last_id if most_ids is None else min(last_id, after_id + most_ids)
     space_bits = _bits(connection, schema.spaces)
     if _bits(connection, schema.people) + space_bits > ID_BITS:
         raise StoreError("The store holds more people and spaces than a report can count: give each Confluence site a store of its own.")
@@ -105,6 +106,12 @@ def activity_columns(connection: Connection, site_id: int, after_id: int, since:
 def _bits(connection: Connection, table: Table) -> int:
     """How many bits the ids of a table need."""
     return int(connection.scalar(select(func.max(table.c.id))) or 0).bit_length()
+
+
+def _last_id(connection: Connection, site_id: int) -> int:
+    """The last id of the site on PostgreSQL, of the store on SQLite: what each can look up at the end of an index."""
+    last = select(func.coalesce(func.max(activities.c.id), 0))
+    return int(connection.scalar(last.where(activities.c.site_id == site_id) if is_postgresql(connection) else last) or 0)
 
 
 def _chunks_in_parallel(engine: Engine, spans: Sequence[dict[str, int]]) -> list[_Chunk]:
