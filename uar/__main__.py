@@ -60,10 +60,17 @@ def up() -> None:
 
 @main.command()
 def worker() -> None:
-    """Start the worker alone: it receives deliveries from Confluence."""
+    """Start the worker alone: it receives deliveries from Confluence, and reads the directory once a day."""
     from uar.capture.worker import serve
+    from uar.confluence.schedule import DirectoryThread
 
-    serve(load_settings())
+    settings = load_settings()
+    directory = DirectoryThread(settings)
+    directory.start()
+    try:
+        serve(settings)
+    finally:
+        directory.stop()
 
 
 @main.command()
@@ -125,12 +132,13 @@ def sync(site: str | None) -> None:
     with progress_bar("Reading the directory") as progress:
         results = run(settings, migrated_store(settings), site, progress)
     for result in results:
+        if result.error:
+            click.echo(f"{result.site}: {result.error}", err=True)
+            continue
         click.echo(
             f"{result.site}: {result.people:,} people, {result.groups:,} groups, {result.memberships:,} memberships, "
             f"{result.spaces:,} spaces, {result.deactivated:,} newly deactivated."
         )
-        if result.error:
-            click.echo(f"{result.site}: {result.error}", err=True)
     sys.exit(1 if any(result.error for result in results) else 0)
 
 
