@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability.running import RunningWorker
+from tests.reliability.sender import datacenter_request
 from uar.activity import DAY_MS, Source
 from uar.capture.delivery import Delivery
 from uar.capture.spool import Spool
 from uar.collection import DAYS, Collection, advice, by_source, collect, refusals
 from uar.config import Settings, load_settings
-from uar.store.database import Engine, write_transaction
+from uar.store.database import Engine, open_store, write_transaction
 from uar.store.writes import Quarantined, count_deliveries, extend_coverage, record_quarantined, start_coverage
 
 NOW = 1_780_000_000_000
@@ -140,3 +142,23 @@ def test_what_waits_in_the_spool_is_counted_and_an_old_or_full_one_is_named(
         (False, "Deliveries wait in the spool for minutes: the store is slow or cannot be reached"),
     )
     assert spoken == [nearly_full if is_urgent else minutes]
+
+
+def test_what_a_running_worker_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+    with RunningWorker(tmp_path / "data") as worker:
+        right = datacenter_request(1, NOW)
+        wrong = (
+            right.replace(b"sha256=", b"sha256=0"),
+            right.replace(b"X-Hub-Signature", b"X-Other"),
+            right.replace(b"/wiki ", b"/other "),
+        )
+        assert [worker.post(request) for request in (*wrong, right)] == [401, 401, 401, 202]
+        worker.terminate()
+        engine = open_store(worker.database_url)
+        state = collect(engine, settings(tmp_path, **CONFIGURED), NOW)
+        engine.dispose()
+    assert sorted(refusals(state)[["site", "reason", "count"]].values.tolist()) == [
+        ["", "no secret for this site", 1],
+        ["wiki", "no header x-hub-signature", 1],
+        ["wiki", "wrong signature", 1],
+    ]

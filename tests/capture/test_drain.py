@@ -162,14 +162,14 @@ def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, sto
     line.settle()
     line.send(Source.DATACENTER, page(1), delivery_id="a")
     line.send(Source.DATACENTER, {"event": "blueprint_page_created"})
-    line.metrics.refused(Source.FORGE, "")
+    line.metrics.refused(Source.FORGE, "", "wrong signature")
     line.send(Source.DATACENTER, page(2))
     line.settle()
     line.drain.stop(5)
     counts = {
         (row[0], row[1]): int(row[2]) for row in query(store, "SELECT source, outcome, sum(count) FROM deliveries GROUP BY source, outcome")
     }
-    assert counts == {(3, "accepted"): 2, (3, "duplicate"): 1, (3, "ignored"): 1, (1, "refused"): 1}
+    assert counts == {(3, "accepted"): 2, (3, "duplicate"): 1, (3, "ignored"): 1, (1, "refused: wrong signature"): 1}
     assert query(store, "SELECT worker, started_at, ended_at FROM coverage") == [("test", NOW, NOW)]
 
 

@@ -130,7 +130,7 @@ class Worker:
             outcome, answer = await self._take(at, scope, receive)
         except Refused as error:
             self._say(f"A delivery of {at.source.key} was refused: {error}.")
-            self.metrics.refused(at.source, at.site if at.site in self._secrets.get(at.source, ()) else "")
+            self.metrics.refused(at.source, at.site if at.site in self._secrets.get(at.source, ()) else "", str(error))
             outcome, answer = "refused", answers.REFUSED
         except Undecided as error:
             self._say(f"A delivery of {at.source.key} could not be judged: {error}.")

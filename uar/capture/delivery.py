@@ -52,5 +52,5 @@ def sole_header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of a header that must stand exactly once; raises `Refused`. Names are in lower case, as ASGI gives them."""
     found = [value for key, value in headers if key == name]
     if len(found) != 1:
-        raise Refused(f"{len(found)} headers {name.decode()} instead of one")
+        raise Refused(f"{'several headers' if found else 'no header'} {name.decode()}")
     return found[0]

@@ -69,10 +69,10 @@ class Metrics(Collector):
         """Sets gauges, by their names without the prefix `uar_`."""
         self._gauges.update({f"uar_{name}": value for name, value in values.items()})
 
-    def refused(self, source: Source, site: str) -> None:
-        """One refusal for the store's count per site; `site` is empty unless it is a configured one."""
+    def refused(self, source: Source, site: str, reason: str) -> None:
+        """One refusal for the store's count per site and reason (one of our own words); `site` is empty unless it is a configured one."""
         with self._lock:
-            self._pending[source, site, "refused"] += 1
+            self._pending[source, site, f"refused: {reason}"] += 1
 
     def take_counts(self) -> Counts:
         """The counts since the last call, for the store."""

@@ -125,7 +125,7 @@ class Spool:
             if self._is_waiting:
                 self._condition.notify()
 
-    def is_full(self, size: int = 0) -> bool:
+    def is_full(self, size: int = 1) -> bool:
         """Whether a body of this size would exceed the queue or the file's limit, or the spool is closing."""
         if self._is_stopping or len(self._queue) >= QUEUE_LIMIT or self._queued_bytes + size > QUEUE_BYTES:
             return True

@@ -47,7 +47,7 @@ def verify(query: bytes, tokens: Sequence[bytes]) -> None:
     if not tokens:
         raise Refused("no token for this site")
     if len(found) != 1 or not found[0]:
-        raise Refused(f"{len(found)} tokens in the address instead of one")
+        raise Refused("several tokens in the address" if found else "no token in the address")
     given = unquote_to_bytes(found[0]) if b"%" in found[0] else found[0]
     is_right = False
     for token in tokens:
