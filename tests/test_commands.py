@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
-from uar.store.reads import find_site, people, quarantined
 
 from uar.__main__ import main
 from uar.activity import Activity, ActivityType, ActorKind, Source, identity
 from uar.store.database import Engine, open_store, read_transaction, write_transaction
 from uar.store.directory import Group, save_groups, save_members
+from uar.store.reads import find_site, people, quarantined
 from uar.store.writes import Quarantined, record_activities, record_quarantined
 
 ROOT = Path(__file__).parent.parent

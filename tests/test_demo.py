@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from uar.store.reads import activity_columns, find_site, groups, memberships, people
 
 from uar import demo
 from uar.activity import Activity, ActivityType, ActorKind, Source
 from uar.capture.catalog import lookup
 from uar.demo_cast import DEPARTMENTS, HABIT_COUNTS, Habit, Member, cast
 from uar.store.database import Engine, read_transaction
+from uar.store.reads import activity_columns, find_site, groups, memberships, people
 from uar.store.writes import Recorded
 
 TODAY = date(2026, 11, 24)

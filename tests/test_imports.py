@@ -19,7 +19,7 @@ ONLY_IN = {
     "sqlalchemy": ("uar/store/",),
     "alembic": ("uar/store/",),
     "psycopg": ("uar/store/",),
-    "pysqlite3": ("uar/store/", "uar/capture/spool.py"),
+    "pysqlite3": ("uar/store/", "uar/capture/spool.py", "uar/capture/spool_file.py"),
     "requests": ("uar/confluence/",),
     "click": ("uar/__main__.py", "uar/commands/"),
 }

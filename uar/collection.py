@@ -78,12 +78,13 @@ def by_source(state: Collection) -> pd.DataFrame:
     deliveries a day over the last days), duplicates, ignored, quarantined, refused int64 (all four over the last days).
     """
     rows = []
-    for (source, site), part in state.deliveries.groupby(["source", "site"], sort=True):
+    for (code, site), part in state.deliveries.groupby(["source", "site"], sort=True):
+        source = Source(int(str(code)))
         is_refused = part["outcome"].str.startswith(REFUSED)
         genuine, counted = part[~is_refused], part.groupby("outcome")["count"].sum()
         rows.append(
             {
-                "source": LABELS.get(Source(source), Source(source).key),
+                "source": LABELS.get(source, source.key),
                 "site": site,
                 "last_at": 0 if genuine.empty else int(genuine["last_at"].max()),
                 "per_day": float(genuine["count"].sum()) / DAYS,
@@ -102,7 +103,7 @@ def refusals(state: Collection) -> pd.DataFrame:
     """Why senders were refused over the last days, most first. Columns: source str, site str, reason str, count int64, last_at int64."""
     found = state.deliveries[state.deliveries["outcome"].str.startswith(REFUSED) & (state.deliveries["count"] > 0)]
     reasons = found["outcome"].str.removeprefix(REFUSED).str.removeprefix(": ").replace("", "the proof was wrong")
-    shown = found.assign(source=found["source"].map(lambda source: LABELS.get(Source(source), Source(source).key)), reason=reasons)
+    shown = found.assign(source=found["source"].map(lambda source: LABELS.get(source, source.key)), reason=reasons)
     return shown.sort_values("count", ascending=False, kind="stable")[["source", "site", "reason", "count", "last_at"]].reset_index(
         drop=True
     )
@@ -143,11 +144,11 @@ def _of_sources(state: Collection, settings: Settings) -> Iterator[Advice]:
                 "Nothing has ever arrived. Check the address and the secret in Confluence; the guide has a command to test both.", False
             )
         return
-    for row in by_source(state).itertuples():
-        where = f"{row.source} ({row.site})" if row.site else str(row.source)
-        if row.refused:
+    for row in by_source(state).to_dict("records"):
+        where = f"{row['source']} ({row['site']})" if row["site"] else str(row["source"])
+        if row["refused"]:
             yield Advice(f"{where}: senders were refused, see the reasons below. Usually a secret was changed on one side only.", False)
-        if row.last_at and state.now - row.last_at > QUIET_MS:
+        if row["last_at"] and state.now - row["last_at"] > QUIET_MS:
             yield Advice(
                 f"{where}: nothing has come for more than a day. Look whether the webhook or the app is still active in Confluence.", False
             )
