@@ -71,6 +71,10 @@ def _waiting(settings: Settings) -> Waiting | None:
         return None
 
 
+def _label(code: int) -> str:
+    return LABELS.get(Source(code), Source(code).key)
+
+
 def by_source(state: Collection) -> pd.DataFrame:
     """One row per source and site that ever delivered or was refused, ordered by both.
 
@@ -79,12 +83,11 @@ def by_source(state: Collection) -> pd.DataFrame:
     """
     rows = []
     for (code, site), part in state.deliveries.groupby(["source", "site"], sort=True):
-        source = Source(int(str(code)))
         is_refused = part["outcome"].str.startswith(REFUSED)
         genuine, counted = part[~is_refused], part.groupby("outcome")["count"].sum()
         rows.append(
             {
-                "source": LABELS.get(source, source.key),
+                "source": _label(int(str(code))),
                 "site": site,
                 "last_at": 0 if genuine.empty else int(genuine["last_at"].max()),
                 "per_day": float(genuine["count"].sum()) / DAYS,
@@ -103,7 +106,7 @@ def refusals(state: Collection) -> pd.DataFrame:
     """Why senders were refused over the last days, most first. Columns: source str, site str, reason str, count int64, last_at int64."""
     found = state.deliveries[state.deliveries["outcome"].str.startswith(REFUSED) & (state.deliveries["count"] > 0)]
     reasons = found["outcome"].str.removeprefix(REFUSED).str.removeprefix(": ").replace("", "the proof was wrong")
-    shown = found.assign(source=found["source"].map(lambda source: LABELS.get(source, source.key)), reason=reasons)
+    shown = found.assign(source=found["source"].map(_label), reason=reasons)
     return shown.sort_values("count", ascending=False, kind="stable")[["source", "site", "reason", "count", "last_at"]].reset_index(
         drop=True
     )
