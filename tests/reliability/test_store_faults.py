@@ -42,7 +42,7 @@ def test_a_store_that_is_down_for_a_while_is_noticed_by_no_sender(tmp_path: Path
     with under_load(tmp_path, postgresql_url) as (worker, _):
         server.stop()
         try:
-            time.sleep(4.0)
+            time.sleep(3.0)
             assert worker.readiness() == (200, b"degraded: the store cannot be used\n")
             assert worker.metric("uar_spool_deliveries") > RATE
             assert worker.metric("uar_store_errors_total") >= 1
@@ -53,11 +53,10 @@ def test_a_store_that_is_down_for_a_while_is_noticed_by_no_sender(tmp_path: Path
 
 def test_a_store_that_crashes_is_noticed_by_no_sender(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
     with under_load(tmp_path, postgresql_url):
-        for _ in range(2):
-            server.stop(signal.SIGQUIT)
-            time.sleep(0.3)
-            server.start()
-            time.sleep(1.0)
+        server.stop(signal.SIGQUIT)
+        time.sleep(0.3)
+        server.start()
+        time.sleep(1.0)
 
 
 def test_a_store_that_hangs_is_noticed_by_no_sender(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:

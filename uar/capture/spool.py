@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 QUEUE_LIMIT = 2_000
+ORDINARY_BODY = 4_096  # ready means that there is room for such a one
 QUEUE_BYTES = 64 * 1024 * 1024
 GROUP_LIMIT = 500
 IDLE_S = 1.0
@@ -125,7 +126,7 @@ class Spool:
             if self._is_waiting:
                 self._condition.notify()
 
-    def is_full(self, size: int = 1) -> bool:
+    def is_full(self, size: int = ORDINARY_BODY) -> bool:
         """Whether a body of this size would exceed the queue or the file's limit, or the spool is closing."""
         if self._is_stopping or len(self._queue) >= QUEUE_LIMIT or self._queued_bytes + size > QUEUE_BYTES:
             return True
