@@ -139,7 +139,7 @@ def waiting_and_drained(folder: Path, database_url: str, count: int) -> float:
     unreachable = "postgresql://nobody@127.0.0.1:1/none"
     worker = RunningWorker(folder / "data", unreachable, spool_limit_mb="4096")
     with worker:
-        with Sender(worker.port, ledger, range(count), connections=32) as sender:
+        with Sender(worker.port, ledger, range(count), connections=128) as sender:
             sender.join()
         assert worker.metric("uar_spool_deliveries") == count
         worker.terminate()
