@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.reliability import postgres
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import Ledger, Sender
 from tests.reliability.verdict import assert_nothing_lost, judge
+from uar.__main__ import main
 from uar.backup import back_up, restore
+from uar.capture.spool import DataDirInUse, sole_owner
 from uar.config import Settings, load_settings
 from uar.store.database import StoreError, StoreUnavailable, migrate, open_store
 
@@ -116,8 +119,6 @@ def test_a_truncated_backup_is_refused_and_leaves_nothing(tmp_path: Path, databa
 
 
 def test_a_restore_while_the_worker_runs_is_refused(tmp_path: Path) -> None:
-    from uar.capture.spool import DataDirInUse
-
     url = f"sqlite:///{tmp_path / 'data' / 'uar.db'}"
     with RunningWorker(tmp_path / "data", url):
         back_up(settings(tmp_path / "data", url), tmp_path / "backup")
@@ -139,3 +140,23 @@ def test_a_password_is_in_no_argument(tmp_path: Path, monkeypatch: pytest.Monkey
     arguments, line = seen.read_text().splitlines()
     assert "open-sesame" not in arguments
     assert line == "*:*:*:*:open-sesame"
+
+
+def test_the_commands_say_what_they_did_and_refuse_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UAR_DATA_DIR", str(tmp_path / "data"))
+
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, words)
+        return done.exit_code, done.output
+
+    assert run("backup", "first") == (1, f"There is no store at {tmp_path / 'data' / 'uar.db'} to back up.\n")
+    assert run("migrate")[0] == 0
+    exit_code, text = run("backup", "second")
+    assert (exit_code, text.split("  ")[0]) == (0, "second/uar.db")
+    assert run("restore", "second")[0] == 1
+    (tmp_path / "data" / "uar.db").rename(tmp_path / "aside.db")
+    assert run("restore", "second") == (0, "Restored. Start the worker: it upgrades the store if needed and drains what waits.\n")
+    assert run("restore", "elsewhere")[1].startswith("elsewhere holds no uar.db")
+    with sole_owner(tmp_path / "data"):
+        assert run("restore", "second")[1].startswith(f"Another worker uses {tmp_path / 'data'}")

@@ -27,10 +27,10 @@ def backup(folder: Path) -> None:
 def restore(folder: Path) -> None:
     """Bring the backup in FOLDER back where there is no store yet; the worker must not run."""
     from uar import backup as copies
-    from uar.capture.spool import DataDirInUse
+    from uar.capture.spool import DataDirInUse, SpoolBroken
 
     try:
         copies.restore(load_settings(), folder)
-    except DataDirInUse as error:
+    except (DataDirInUse, SpoolBroken) as error:
         raise Failure(str(error)) from error
     click.echo("Restored. Start the worker: it upgrades the store if needed and drains what waits.")
