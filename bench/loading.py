@@ -113,7 +113,10 @@ def _insert(engine: Engine, rows: Iterator[tuple[Any, ...]]) -> None:
             with cursor.copy(f"COPY activities ({COLUMNS}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
-            cursor.execute("ANALYZE activities")
         raw.commit()
+        if engine.dialect.name == "postgresql":  # what its autovacuum does after a while
+            raw.driver_connection.autocommit = True
+            cursor.execute("VACUUM (ANALYZE) activities")
+            raw.driver_connection.autocommit = False
     finally:
         raw.close()
