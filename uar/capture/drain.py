@@ -41,10 +41,11 @@ BATCH_BYTES = 8 * 1024 * 1024
 # A short pause after each small batch gathers what comes meanwhile: one transaction instead of many.
 GATHER_S = 0.1
 # While senders queue for their answers, acknowledging goes first, because both share one interpreter: the drain then rests this many
-# times as long as its last batch took, and less once deliveries wait so long that a report would be late.
+# times as long as its last batch took, and less once deliveries wait so long that a report would be late. In a storm it stands back
+# longer: what senders do not get answered in seconds is lost to them, what waits in the spool is not.
 BUSY_BATCH = 250
 BUSY_REST = 4.0
-LATE_S = 1.5
+LATE_S, LATE_IN_STORM_S = 1.5, 10.0
 LATE_REST = 0.3
 LONGEST_REST_S = 1.0
 HEARTBEAT_S = 30.0
@@ -213,7 +214,8 @@ class Drain:
 
     def _is_late(self) -> bool:
         """Whether what was taken last had waited longer than a report should be behind."""
-        return self.oldest_received_at is not None and self._now_ms() - self.oldest_received_at > LATE_S * 1000
+        late_s = LATE_IN_STORM_S if self._spool.is_stormy() else LATE_S
+        return self.oldest_received_at is not None and self._now_ms() - self.oldest_received_at > late_s * 1000
 
     def _finish(self) -> None:
         """At the end: what little waits still, and the last counts."""

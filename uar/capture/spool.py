@@ -56,7 +56,7 @@ GROUP_LIMIT = 500
 IDLE_S = 1.0
 FAILED_PAUSE_S = 0.05
 MEASURE_S = 0.2
-BUSY_GROUP = 24
+BUSY_GROUP, STORM_GROUP = 24, 64
 TIDY_WAL_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,10 @@ class Spool:
     def is_busy(self) -> bool:
         """Whether so many senders wait at a time that nothing else should take their turn."""
         return self._group_size > BUSY_GROUP
+
+    def is_stormy(self) -> bool:
+        """Whether far more senders wait at a time than in any ordinary rush."""
+        return self._group_size > STORM_GROUP
 
     def take(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
         """The next waiting deliveries in order of arrival, at least one if there is any. Raises `SpoolBroken`."""
