@@ -180,3 +180,18 @@ def test_more_than_it_can_carry_is_shed_with_503_and_memory_stays_bounded(tmp_pa
 def large_request(number: int, newest: int) -> bytes:
     """A delivery whose body is filled up with blanks to 900 kB, signed as it is."""
     return signed_request(number, body_of(number, newest) + b" " * 900_000)
+
+
+def test_under_steady_load_the_store_is_never_seconds_behind(tmp_path: Path, database_url: str) -> None:
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data", database_url) as worker:
+        ages = []
+        with Sender(worker.port, ledger, range(4_000), connections=64, rate=1_000) as sender:
+            for _ in range(8):
+                time.sleep(0.5)
+                ages.append(worker.metric("uar_spool_oldest_age_seconds"))
+            sender.join()
+        worker.wait_drained(5)
+        assert set(ledger.statuses) == {202}
+        assert max(ages) < 5.0
+        assert_nothing_lost(database_url, ledger)
