@@ -193,8 +193,10 @@ class KeySet:
             if kept["url"] == self._url and 0 <= age_s <= USABLE_S:
                 self._keys = parse_key_set(json.dumps(kept["set"]).encode())
                 self._fetched_at = time.monotonic() - age_s
+        except FileNotFoundError:
+            return  # the first start, or no Forge app is configured
         except (OSError, ValueError, KeyError, TypeError, RecursionError, KeySetUnavailable):
-            log.info("No key set of an earlier run is usable; it is fetched now.")
+            log.info("The key set of an earlier run is not usable; it is fetched anew.")
 
 
 async def _in_thread(call: Callable[[], bytes]) -> bytes:
