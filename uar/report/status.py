@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from uar.activity import DAY_MS
+from uar.report.zones import day_number
+
 NEW_DAYS = 30
 HISTORY_DAYS = 90
 DEFAULT_LIMITS = (30, 90)
 ATLASSIAN = "Atlassian"
-EPOCH = date(1970, 1, 1)
 
 
 class Status(StrEnum):
@@ -101,7 +103,7 @@ def status_of(people: pd.DataFrame, rules: Rules) -> pd.DataFrame:
 
 def days_since(instants: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
     """Calendar days from each instant to today in the zone; an instant ahead of today (a fast clock) counts as today."""
-    today = (rules.today - EPOCH).days
+    today = day_number(rules.today)
     return np.maximum(today - local_days(instants, rules.zone), 0)
 
 
@@ -129,7 +131,7 @@ def _is_new(people: pd.DataFrame, rules: Rules) -> NDArray[np.bool_]:
     day on which we heard of everybody: nobody is called new because the report is.
     """
     created, known = _instants(people, "created_at"), _instants(people, "first_seen_at")
-    start = None if rules.recorded_from_day is None else (rules.recorded_from_day - EPOCH).days
+    start = None if rules.recorded_from_day is None else day_number(rules.recorded_from_day)
     is_late = np.zeros(len(people), bool) if start is None else local_days(known, rules.zone) > start
     age = days_since(np.where(created >= 0, created, known), rules)
     return (age < NEW_DAYS) & ((created >= 0) | (is_late & (known >= 0)))
@@ -156,4 +158,10 @@ def local_date(instant: int, zone: str) -> date:
 
 def local_days(instants: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
     """Local dates of instants (epoch milliseconds), as days since 1970-01-01."""
-    return (instants + utc_offsets(instants, zone)) // 86_400_000
+    return local_instants(instants, zone).astype(np.int64) // DAY_MS
+
+
+def local_instants(instants: NDArray[np.int64], zone: str) -> NDArray[np.datetime64]:
+    """The wall clock of `zone` at these instants, as datetime64[ms]."""
+    utc = pd.DatetimeIndex(instants.astype("datetime64[ms]")).tz_localize("UTC")
+    return utc.tz_convert(ZoneInfo(zone)).tz_localize(None).to_numpy()
