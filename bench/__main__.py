@@ -54,9 +54,9 @@ def reports(site: Site, has_peers: bool) -> None:
     mirror, spent = generated(site)
     size = f"{site.people:,} people, {mirror.activities:,} activities in {site.days} days"
     print(f"## Reports: {size}\n")
-    print(f"Mirror: {mirror.rows:,} rows, sorted in {spent / 1000:.1f} s; the process holds {memory()}.\n", flush=True)
+    print(f"Mirror: {mirror.rows:,} rows, sorted and prepared in {spent / 1000:.1f} s; the process holds {memory()}.\n", flush=True)
     first = ", ".join(f"{name} {milliseconds(took)}" for name, took in first_answers(mirror, site))
-    print(f"The very first questions after the load, nothing prepared: {first}.\n", flush=True)
+    print(f"The very first questions after the load: {first}.\n", flush=True)
     if not has_peers:
         print(compared(mirror, site, []), flush=True)
     else:

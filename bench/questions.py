@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pandas as pd
+
 from uar.activity import ActivityType
 from uar.report.breakdown import breakdown
 from uar.report.days import calendar, person_counts, presence
@@ -20,10 +22,11 @@ TYPE_COUNTS = ", ".join(f"count(*) FILTER (WHERE type = {kind.value})" for kind 
 
 @dataclass(frozen=True)
 class Question:
-    """What to ask: our function gives rows of whole numbers, and so does `sql`, with {day} and {table} to be filled in."""
+    """What to ask: `rows` makes of our answer what `sql`, with {day} and {table} to be filled in, gives: rows of whole numbers."""
 
     name: str
-    ours: Callable[[Mirror, Selection], list[Row]]
+    ours: Callable[[Mirror, Selection], pd.DataFrame]
+    rows: Callable[[pd.DataFrame], list[Row]]
     sql: Callable[[Selection], str]
 
 
@@ -42,9 +45,8 @@ def _listed(ids: frozenset[int] | frozenset[ActivityType]) -> str:
     return ", ".join(str(int(one)) for one in sorted(ids))
 
 
-def our_calendar(mirror: Mirror, selection: Selection) -> list[Row]:
+def calendar_rows(frame: pd.DataFrame) -> list[Row]:
     """(day, events, people, ten types) of every day with events."""
-    frame = calendar(mirror, selection)
     frame = frame.assign(day=frame["day"].astype("datetime64[s]").astype("int64") // 86_400)
     return [tuple(row) for row in frame[frame["events"] > 0].to_numpy().tolist()]
 
@@ -55,9 +57,8 @@ def calendar_sql(selection: Selection) -> str:
     return f"SELECT {{day}} AS d, count(*), {people}, {TYPE_COUNTS} FROM {{table}} WHERE {_where(selection)} GROUP BY 1 ORDER BY 1"
 
 
-def our_breakdown(mirror: Mirror, selection: Selection) -> list[Row]:
+def breakdown_rows(frame: pd.DataFrame) -> list[Row]:
     """(type, events, people) of every type with events."""
-    frame = breakdown(mirror, selection)
     rows = zip(range(len(frame)), frame["events"].tolist(), frame["people"].tolist(), strict=True)
     return [row for row in rows if row[1]]
 
@@ -68,13 +69,18 @@ def breakdown_sql(selection: Selection) -> str:
     return f"SELECT type, count(*), {people} FROM {{table}} WHERE {_where(selection)} GROUP BY 1 ORDER BY 1"
 
 
-def our_people(mirror: Mirror, selection: Selection) -> list[Row]:
-    """(person, active days, longest streak, current streak, events, ten types) of everybody with events."""
+def people_with_streaks(mirror: Mirror, selection: Selection) -> pd.DataFrame:
+    """person, active_days, longest, current, events and the ten types, of everybody; worked out anew each time."""
     people, active = presence(mirror, selection)
     streaks = person_streaks(active, first=selection.first, today=selection.last)
     events = person_counts(mirror, selection).events
-    columns = zip(people.tolist(), *(column.tolist() for column in streaks), events.sum(axis=1).tolist(), events.tolist(), strict=True)
-    return [(*row[:-1], *row[-1]) for row in columns if row[-2]]
+    columns = {"person": people, **streaks._asdict(), "events": events.sum(axis=1)}
+    return pd.DataFrame(columns | {kind.key: events[:, kind] for kind in ActivityType})
+
+
+def people_rows(frame: pd.DataFrame) -> list[Row]:
+    """The rows of everybody with events."""
+    return [tuple(row) for row in frame[frame["events"] > 0].to_numpy().tolist()]
 
 
 def people_sql(selection: Selection) -> str:
@@ -98,7 +104,7 @@ TYPE_NAMES = ", ".join(f"n{kind.value}" for kind in ActivityType)
 TYPE_COUNTS_NAMED = ", ".join(f"count(*) FILTER (WHERE type = {kind.value}) AS n{kind.value}" for kind in ActivityType)
 
 QUESTIONS = (
-    Question("calendar", our_calendar, calendar_sql),
-    Question("breakdown", our_breakdown, breakdown_sql),
-    Question("people with streaks", our_people, people_sql),
+    Question("calendar", calendar, calendar_rows, calendar_sql),
+    Question("breakdown", breakdown, breakdown_rows, breakdown_sql),
+    Question("people with streaks", people_with_streaks, people_rows, people_sql),
 )

@@ -23,6 +23,7 @@ import pandas as pd
 from uar.activity import ActorKind
 from uar.mirror_cache import State, drop_cache, load_cache, save_cache
 from uar.report.blocks import TYPES
+from uar.report.counting import prepare
 from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, Mirror
 from uar.store.database import Connection, Engine, read_transaction
@@ -119,6 +120,8 @@ class LiveMirror:
             current = generation(connection)
             loaded = self._usable(connection, current)
             loaded = self._grown(connection, loaded) if loaded else self._from_store(connection, current)
+            if self._loaded is None or self._loaded.state.generation != current:
+                prepare(loaded.mirror)
             snapshot = self._describe(connection, loaded)
             self._keep(connection, loaded)
         self._loaded = loaded

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ TYPES = len(ActivityType)
 SLOTS = QUARTERS_PER_BLOCK * TYPES  # a slot is one quarter of an hour and one type of a block: quarter * TYPES + type
 # A sort key packs person code, slot and space code into 64 bits: 27 + 13 + 24.
 SLOT_BITS, SPACE_BITS = 13, 24
+PIECE = 131_072  # rows
 MOST_PEOPLE, MOST_SPACES = 1 << 27, 1 << SPACE_BITS
 
 
@@ -62,10 +64,8 @@ class Block:
     @cached_property
     def cells(self) -> Cells:
         """The rows without spaces and counts: a burst of clicks is one cell. Made when first asked for."""
-        quarter = self.slot // np.uint16(TYPES)
-        starts = np.flatnonzero(np.concatenate([[True], (self.person[1:] != self.person[:-1]) | (quarter[1:] != quarter[:-1])]))
-        bits = np.left_shift(np.uint16(1), self.slot - quarter * np.uint16(TYPES))
-        return Cells(self.person[starts], quarter[starts], np.bitwise_or.reduceat(bits, starts))
+        parts = [cells_of(self.person[part], self.slot[part]) for part in pieces(self.person)]
+        return Cells(*map(np.concatenate, zip(*parts, strict=True)))
 
     @cached_property
     def types_by_person(self) -> tuple[Int32, UInt16]:
@@ -75,7 +75,12 @@ class Block:
     @cached_property
     def tallies(self) -> tuple[Int32, NDArray[Any]]:
         """Everybody who acted this week, ascending, and their events per type. Made when first asked for."""
-        return tally(self.person, self.slot, self.count)
+        parts = [tally(self.person[part], self.slot[part], self.count[part]) for part in pieces(self.person)]
+        return np.concatenate([person for person, _ in parts]), np.concatenate([events for _, events in parts])
+
+    def prepare(self) -> None:
+        """Make now what would be made when first asked for."""
+        _ = self.types_by_person, self.tallies
 
     def in_spaces(self, in_space: NDArray[np.bool_]) -> Block | None:
         """The rows in some spaces (bool per space code); None if there are none."""
@@ -125,6 +130,24 @@ def slot_totals(slot: UInt16, count: NDArray[Any]) -> Int64:
     if len(several):
         totals += np.bincount(slot[several], weights=count[several] - 1.0, minlength=SLOTS).astype(np.int64)
     return totals
+
+
+def pieces(person: Int32) -> Iterator[slice]:
+    """Slices of sorted `person`, small enough for the processor's cache, that leave the rows of a person together."""
+    start = 0
+    while start < len(person):
+        end = min(start + PIECE, len(person))
+        end = int(np.searchsorted(person, person[end - 1], side="right"))
+        yield slice(start, end)
+        start = end
+
+
+def cells_of(person: Int32, slot: UInt16) -> Cells:
+    """The cells of sorted and not empty rows."""
+    quarter = slot // np.uint16(TYPES)
+    starts = np.flatnonzero(np.concatenate([[True], (person[1:] != person[:-1]) | (quarter[1:] != quarter[:-1])]))
+    bits = np.left_shift(np.uint16(1), slot - quarter * np.uint16(TYPES))
+    return Cells(person[starts], quarter[starts], np.bitwise_or.reduceat(bits, starts))
 
 
 def by_person(person: Int32, types: UInt16) -> tuple[Int32, UInt16]:

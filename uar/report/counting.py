@@ -279,6 +279,11 @@ def _in_spaces(mirror: Mirror, spaces: frozenset[int] | None) -> Callable[[Block
     return lambda block: block.memo.answer(spaces, lambda: block.in_spaces(in_space))
 
 
+def prepare(mirror: Mirror) -> None:
+    """Make what the first questions would otherwise wait for."""
+    list(_pool().map(Block.prepare, mirror.blocks.values()))
+
+
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="report")
