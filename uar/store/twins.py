@@ -30,10 +30,13 @@ Act = tuple[int, int, int]  # site, person, act without its lowest bit
 
 @dataclass(slots=True)
 class Settled:
-    """What is to be done: `rows` to insert, whether mirrors must reload, and the persons and times of the rows that are gone."""
+    """What is to be done: `rows` to insert, whether mirrors must reload; which rows took over another's place, and the persons and times
+    of those that are gone.
+    """
 
     rows: list[Row]
     is_mirror_stale: bool = False
+    heirs: list[Row] = field(default_factory=list)
     gone: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -84,6 +87,7 @@ def _take_over(connection: Connection, row: Row, generic: Sequence[Row], settled
     for other in others:
         connection.execute(delete(activities).where(_is_row(other)))
     connection.execute(update(activities).where(_is_row(heir)).values(**row))
+    settled.heirs.append(row)
     settled.gone += [(other["person_id"], other["occurred_at"]) for other in generic]
     settled.is_mirror_stale |= bool(others) or _mirrored(heir) != _mirrored(row)
 

@@ -65,8 +65,9 @@ def _record(connection: Connection, acts: Sequence[Activity]) -> int:
     resolved = names.resolve(connection, acts)
     settled = settle_twins(connection, [_row(activity, resolved) for activity in acts])
     inserted = _insert(connection, settled.rows) if settled.rows else []
+    heirs = [(row["person_id"], row["occurred_at"], row["type"]) for row in settled.heirs]
     by_id = {person.id: person for person in resolved.people.values()}
-    for person_id, occurred_at, type_code in inserted:
+    for person_id, occurred_at, type_code in (*inserted, *heirs):
         if person_id != UNKNOWN_ID:
             by_id[person_id].acted(occurred_at, type_code)
     for person_id, occurred_at in settled.gone:
