@@ -9,13 +9,14 @@ import pandas as pd
 
 from uar.activity import ActivityType
 from uar.report.breakdown import breakdown
-from uar.report.days import calendar, person_counts, presence
+from uar.report.days import calendar
 from uar.report.mirror import Mirror
+from uar.report.people import counts_by_person
 from uar.report.selection import Selection
-from uar.report.streaks import person_streaks
 from uar.report.zones import day_number
 
 Row = tuple[int, ...]
+COLUMNS = ["active_days", "longest_streak", "current_streak", "events", *(kind.key for kind in ActivityType)]
 
 TYPE_COUNTS = ", ".join(f"count(*) FILTER (WHERE type = {kind.value})" for kind in ActivityType)
 
@@ -70,17 +71,14 @@ def breakdown_sql(selection: Selection) -> str:
 
 
 def people_with_streaks(mirror: Mirror, selection: Selection) -> pd.DataFrame:
-    """person, active_days, longest, current, events and the ten types, of everybody; worked out anew each time."""
-    people, active = presence(mirror, selection)
-    streaks = person_streaks(active, first=selection.first, today=selection.last)
-    events = person_counts(mirror, selection).events
-    columns = {"person": people, **streaks._asdict(), "events": events.sum(axis=1)}
-    return pd.DataFrame(columns | {kind.key: events[:, kind] for kind in ActivityType})
+    """What the list of people is made of: active days, streaks, events and the ten types of everybody."""
+    return counts_by_person(mirror, selection, selection.last)
 
 
 def people_rows(frame: pd.DataFrame) -> list[Row]:
     """The rows of everybody with events."""
-    return [tuple(row) for row in frame[frame["events"] > 0].to_numpy().tolist()]
+    active = frame[frame["events"] > 0].sort_index()
+    return [(person, *row) for person, row in zip(active.index.tolist(), active[COLUMNS].to_numpy().tolist(), strict=True)]
 
 
 def people_sql(selection: Selection) -> str:
