@@ -22,11 +22,14 @@ MOST_VALUES, MOST_LETTERS = 200, 200
 Nearest = Callable[[list[str]], Sequence[str] | None]
 
 
-def settle(nearest: Mapping[str, Nearest]) -> None:
-    """Put each parameter right that `nearest` knows; None or nothing removes it. Runs the page again if that changed the address."""
-    if st.session_state.get("address.is_settled"):
+def settle(nearest: Mapping[str, Nearest], once: str = "address.is_settled") -> None:
+    """Put each parameter right that `nearest` knows; None or nothing removes it. Runs the page again if that changed the address.
+
+    `once` is the place in the session that keeps that it was done.
+    """
+    if st.session_state.get(once):
         return
-    st.session_state["address.is_settled"] = True
+    st.session_state[once] = True
     has_changed = False  # whether the address says something else now
     for key, find in nearest.items():
         raw = st.query_params.get_all(key)

@@ -45,7 +45,7 @@ def show_calendar(view: View, days: pd.DataFrame) -> None:
                 figure = drawn(view, ("calendar", filters.of_period(), look, colors), lambda: calendar_figure(days, look, colors))
                 _heatmap(figure, weeks, rows)
             sentence = drawn(view, ("summary", filters.of_period(), measure, filters.today), lambda: summary(days, measure, filters.today))
-            _words(sentence, _legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
+            _words(sentence, legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
 
 
 def _head() -> tuple[str, bool]:
@@ -62,7 +62,7 @@ def _head() -> tuple[str, bool]:
 def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
     is_full = weeks >= FULL_WIDTH_FROM_WEEKS
     cell = BIG_CELL_PX if weeks <= BIG_UP_TO_WEEKS else CELL_PX
-    st.html(_shape_rule(weeks, rows))
+    st.html(shape_rule(weeks, rows))
     box = st.grid(1, min_column_width=SCROLLED_PX, wrap=False, key="calendar_scroll") if is_full else st.container(width="content")
     box.plotly_chart(
         figure,
@@ -77,18 +77,18 @@ def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
     )
 
 
-def _words(sentence: str, legend: str, is_beside: bool) -> None:
+def _words(sentence: str, swatches: str, is_beside: bool) -> None:
     """The sentence and the legend: in one row below the calendar, or one under the other beside a short one."""
     with st.container(horizontal=not is_beside, horizontal_alignment="left" if is_beside else "distribute", vertical_alignment="center"):
         st.markdown(quiet(sentence), width="stretch" if is_beside else "content")
-        st.html(legend, width="stretch" if is_beside else "content")
+        st.html(swatches, width="stretch" if is_beside else "content")
 
 
-def _shape_rule(weeks: int, rows: int) -> str:
-    """The page's own style sheet: square cells at every width, and on a narrow screen the scrolling starts at today."""
+def shape_rule(weeks: int, rows: int, key: str = "calendar") -> str:
+    """The style sheet of a calendar by its key: square cells at every width, and on a narrow screen the scrolling starts at today."""
     return (
-        "<style>.st-key-calendar_scroll{direction:rtl;padding-top:0}.st-key-calendar_scroll>*{direction:ltr}"
-        f".st-key-calendar{{aspect-ratio:{weeks + 1.6:.1f}/{rows}}}</style>"
+        f"<style>.st-key-{key}_scroll{{direction:rtl;padding-top:0}}.st-key-{key}_scroll>*{{direction:ltr}}"
+        f".st-key-{key}{{aspect-ratio:{weeks + 1.6:.1f}/{rows}}}</style>"
     )
 
 
@@ -161,7 +161,7 @@ def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> s
     return f" Quietest working week: from {short_date(whole.idxmin().date())}, {counted(int(whole.min()), *noun)}."
 
 
-def _legend(of_color: Levels, measure: str, colors: Palette, has_hatched: bool) -> str:
+def legend(of_color: Levels, measure: str, colors: Palette, has_hatched: bool) -> str:
     """Five swatches with the numbers each stands for, and a hatched one if there are days without recording."""
     entries = [f"{escape(measure.capitalize())} a day"]
     for color, numbers in zip(colors.levels, of_color.ranges, strict=True):

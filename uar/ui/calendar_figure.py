@@ -34,6 +34,7 @@ class CalendarLook:
 
     `measure` is the column that gives the color, `starts` the lowest value of the levels 1 to 4. Days before `recorded_from`
     and the `unknown` ones, in a gap of recording, are hatched; `picked` has a ring; week days begin with `week_start` (0 = Monday).
+    `is_of_one`: all is one person's, so that no people are counted.
     """
 
     measure: str
@@ -43,6 +44,7 @@ class CalendarLook:
     picked: date | None
     week_start: int
     unknown: frozenset[date] = frozenset()
+    is_of_one: bool = False
 
 
 def cells(days: pd.DataFrame, week_start: int) -> pd.DataFrame:
@@ -67,7 +69,7 @@ def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> 
     every = cells(days, look.week_start)
     strips, weeks = int(every["strip"].max()) + 1, int(every["week"].max()) + 1
     hatched = is_hatched(placed, look)
-    traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)]
+    traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched, look.is_of_one)]
     # The layout goes in at once: changing a figure afterwards takes ten times as long.
     return go.Figure(traces, _layout(every, look, colors, strips, weeks) | {"shapes": _frames(placed, look, colors)})
 
@@ -98,7 +100,7 @@ def _hatching(placed: pd.DataFrame, colors: Palette) -> go.Scatter:
     return go.Scatter(x=placed["week"], y=y, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
 
 
-def _targets(placed: pd.DataFrame, hatched: pd.Series[bool]) -> go.Scatter:
+def _targets(placed: pd.DataFrame, hatched: pd.Series[bool], is_of_one: bool) -> go.Scatter:
     # Also under `selected` and `unselected`, else a click dims everything.
     unseen = {"marker": {"opacity": 0}}
     return go.Scatter(
@@ -109,26 +111,29 @@ def _targets(placed: pd.DataFrame, hatched: pd.Series[bool]) -> go.Scatter:
         selected=unseen,
         unselected=unseen,
         customdata=placed["day"].dt.strftime("%Y-%m-%d"),
-        hovertext=_hover_texts(placed, hatched),
+        hovertext=_hover_texts(placed, hatched, is_of_one),
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
 
 
-def _hover_texts(placed: pd.DataFrame, hatched: pd.Series[bool]) -> list[str]:
+def _hover_texts(placed: pd.DataFrame, hatched: pd.Series[bool], is_of_one: bool) -> list[str]:
     by_type = placed[[kind.key for kind in ActivityType]].to_numpy()
     strongest = [ActivityType(int(kind)).label for kind in by_type.argmax(axis=1)]
     rows = zip(placed["day"], placed["events"], placed["people"], strongest, hatched, strict=True)
-    return [_hover_text(day.date(), events, people, kind, is_unknown) for day, events, people, kind, is_unknown in rows]
+    return [
+        _hover_text(day.date(), events, None if is_of_one else people, kind, is_unknown) for day, events, people, kind, is_unknown in rows
+    ]
 
 
-def _hover_text(day: date, events: int, people: int, strongest: str, is_unknown: bool) -> str:
+def _hover_text(day: date, events: int, people: int | None, strongest: str, is_unknown: bool) -> str:
     head = f"<b>{long_date(day)}</b><br>"
     if is_unknown:
         return head + "Not recorded"
     if not events:
         return head + "No activity"
-    return f"{head}{counted(events, 'event')} by {counted(people, 'person', 'people')}<br>Mostly {strongest}"
+    by = "" if people is None else f" by {counted(people, 'person', 'people')}"
+    return f"{head}{counted(events, 'event')}{by}<br>Mostly {strongest}"
 
 
 def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[dict[str, Any]]:

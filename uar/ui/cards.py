@@ -47,22 +47,27 @@ def show_cards(view: View, days: pd.DataFrame) -> None:
     """Draw the four cards, two by two on a phone, all equally high; `days` is the calendar of the whole period."""
     with st.grid(4, min_column_width=160):
         for card in headlines(view, days):
-            with st.container(border=True, height="stretch", gap="xsmall"):
-                _metric(card)
-                st.markdown(quiet(card.note))
+            show_card(card)
+
+
+def show_card(card: Card) -> None:
+    """Draw one card, as high as its neighbors."""
+    with st.container(border=True, height="stretch", gap="xsmall"):
+        _metric(card)
+        st.markdown(quiet(card.note))
 
 
 def headlines(view: View, days: pd.DataFrame) -> list[Card]:
     """The four cards. The streaks are always of the whole period; active people also of the picked day."""
     filters = view.filters
     words = periods.comparison_words(filters.period)
-    now = _kpis(days, view, filters.today)
+    now = view_kpis(days, view, filters.today)
     active, longest, current = _changes(view)
     share = f"{now.active_days / now.days:.0%} of the days".replace("%", " %") if now.days else "no day recorded"
     return [
         Card("Active Days", f"{now.active_days:,} of {now.days:,}", ACTIVE_DAYS_RULE, share, active, words),
-        Card("Longest Streak", counted(now.longest_streak, "day"), LONGEST_STREAK_RULE, _longest_note(now), longest, words),
-        Card("Current Streak", counted(now.current_streak, "day"), CURRENT_STREAK_RULE, _current_note(now, view), current, words),
+        Card("Longest Streak", counted(now.longest_streak, "day"), LONGEST_STREAK_RULE, longest_note(now), longest, words),
+        Card("Current Streak", counted(now.current_streak, "day"), CURRENT_STREAK_RULE, current_note(now, view), current, words),
         _people_card(view, words),
     ]
 
@@ -70,10 +75,10 @@ def headlines(view: View, days: pd.DataFrame) -> list[Card]:
 def _people_card(view: View, words: str) -> Card:
     filters, mirror = view.filters, view.snapshot.mirror
     people = active_people(mirror, filters.narrowed())
-    compared = _compared(view, (filters.day, filters.day) if filters.day else (filters.first, filters.last))
+    ranges = compared(view, (filters.day, filters.day) if filters.day else (filters.first, filters.last))
     change = None
-    if compared:
-        now, before = (active_people(mirror, filters.of_days(*days)) for days in compared)
+    if ranges:
+        now, before = (active_people(mirror, filters.of_days(*days)) for days in ranges)
         change = now - before
     note = f"on {short_date(filters.day)}" if filters.day else f"of {counted(_known_people(view), 'person', 'people')} known"
     return Card("Active people", f"{people:,}", ACTIVE_PEOPLE_RULE, note, change, periods.A_WEEK_BEFORE if filters.day else words)
@@ -87,11 +92,11 @@ def _known_people(view: View) -> int:
 
 def _changes(view: View) -> tuple[int | None, int | None, int | None]:
     """The changes of active days, longest and current streak; the current streak is the one at the end of each period."""
-    compared = _compared(view, (view.filters.first, view.filters.last))
-    if compared is None:
+    ranges = compared(view, (view.filters.first, view.filters.last))
+    if ranges is None:
         return None, None, None
     mirror = view.snapshot.mirror
-    now, before = (_kpis(calendar(mirror, view.filters.of_days(*days)), view, days[1]) for days in compared)
+    now, before = (view_kpis(calendar(mirror, view.filters.of_days(*days)), view, days[1]) for days in ranges)
     return (
         now.active_days - before.active_days,
         now.longest_streak - before.longest_streak,
@@ -99,7 +104,7 @@ def _changes(view: View) -> tuple[int | None, int | None, int | None]:
     )
 
 
-def _compared(view: View, days: Period) -> tuple[Period, Period] | None:
+def compared(view: View, days: Period) -> tuple[Period, Period] | None:
     """These days without today, which is not over, and those to compare with; None unless recording covers both."""
     now = days[0], min(days[1], view.filters.today - timedelta(days=1))
     if now[1] < now[0]:
@@ -108,16 +113,19 @@ def _compared(view: View, days: Period) -> tuple[Period, Period] | None:
     return (now, before) if view.recorded_from and view.recorded_from <= before[0] else None
 
 
-def _kpis(days: pd.DataFrame, view: View, today: date) -> Kpis:
+def view_kpis(days: pd.DataFrame, view: View, today: date) -> Kpis:
+    """The numbers of these days by the view's rules."""
     working_days = WorkingDays() if view.filters.is_working_days_only else None
     return kpis(days, today=today, recorded_from=view.recorded_from, working_days=working_days, unknown=view.unknown)
 
 
-def _longest_note(now: Kpis) -> str:
+def longest_note(now: Kpis) -> str:
+    """The dates of the longest streak."""
     return date_range(now.longest_from, now.longest_to) if now.longest_from and now.longest_to else "no active day"
 
 
-def _current_note(now: Kpis, view: View) -> str:
+def current_note(now: Kpis, view: View) -> str:
+    """What is to be said beside the current streak."""
     if now.today_open:
         return "today still open"
     if view.filters.last < view.filters.today:

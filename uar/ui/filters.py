@@ -29,7 +29,6 @@ WEEK_START_DAYS = {"Mon": 0, "Sun": 6, "Sat": 5}
 SUNDAY_REGIONS = "BD BR BW CA CO DO GT HK HN ID IL IN JM JP KE KR MM MO MX NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW US VE ZA"
 SATURDAY_REGIONS = "AE AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY"
 WORKING_DAYS_RULE = "Saturdays and Sundays without activity neither break nor lengthen a streak; with activity they count."
-SIDEBAR_KEYS = ("period", "range", "zone", "types", "spaces", "week", "workdays", "noviews")
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ def sidebar(spaces: pd.DataFrame, left_out: frozenset[int], first_day: date | No
     zone = _zone(zone_slot, own_zone, now)
     today = now.astimezone(ZoneInfo(zone)).date()
     period, first, last = _period(period_slot, today, first_day)
+    st.session_state["filters.slot"] = st.sidebar.container()  # for the filters of one tab
     chosen_types = _types()
     chosen_spaces, names = _spaces(spaces)
     week_start = _week_start()
@@ -100,7 +100,7 @@ def picked_day(first: date, last: date) -> date | None:
 
 def clear_all() -> None:
     """Set every filter back to its default and lift the picked day; for a button's `on_click`."""
-    for key in SIDEBAR_KEYS:
+    for key in tuple(st.session_state["filters.defaults"]):
         clear(key)
     clear("day")
 
@@ -113,7 +113,8 @@ def clear(key: str) -> None:
         st.session_state[key] = st.session_state["filters.defaults"][key]
 
 
-def _remember_default(key: str, default: object) -> None:
+def remember_default(key: str, default: object) -> None:
+    """Keep what `clear` sets this filter back to."""
     st.session_state.setdefault("filters.defaults", {})[key] = default
 
 
@@ -121,7 +122,7 @@ def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime)
     options = list(timezones.zones())
     if own_zone not in options:
         options.insert(0, own_zone)
-    _remember_default("zone", own_zone)
+    remember_default("zone", own_zone)
     return slot.selectbox(
         "Timezone",
         options,
@@ -135,8 +136,8 @@ def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime)
 
 def _period(slot: st.delta_generator.DeltaGenerator, today: date, first_day: date | None) -> tuple[str, date, date]:
     names = periods.period_names(today, first_day, _asked_year())
-    _remember_default("period", periods.DEFAULT)
-    _remember_default("range", ())
+    remember_default("period", periods.DEFAULT)
+    remember_default("range", ())
     period = slot.selectbox("Period", names, index=names.index(periods.DEFAULT), key="period", bind=BOUND, on_change=_carry_range)
     custom = _custom_range(slot, today) if period == periods.CUSTOM else None
     first, last = periods.days_of(period, today, first_day, custom)
@@ -165,7 +166,7 @@ def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple
 
 def _types() -> frozenset[ActivityType]:
     labels = [kind.label for kind in ActivityType]
-    _remember_default("types", [])
+    remember_default("types", [])
     chosen = st.sidebar.multiselect("Event types", labels, key="types", bind=BOUND, placeholder="All ten types")
     return frozenset(ActivityType[label.upper()] for label in chosen)
 
@@ -173,14 +174,14 @@ def _types() -> frozenset[ActivityType]:
 def _spaces(spaces: pd.DataFrame) -> tuple[frozenset[int] | None, tuple[str, ...]]:
     """The chosen spaces' ids, None for all, and their names."""
     ids = space_ids_by_label(spaces)
-    _remember_default("spaces", [])
+    remember_default("spaces", [])
     chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces", disabled=not ids)
     return (frozenset(ids[label] for label in chosen) or None), tuple(chosen)
 
 
 def _week_start() -> int:
     default = _own_week_start(st.context.locale)
-    _remember_default("week", default)
+    remember_default("week", default)
     chosen = st.sidebar.segmented_control(
         "Week starts on", WEEK_STARTS, default=default, required=True, key="week", bind=BOUND, width="stretch"
     )
@@ -193,5 +194,5 @@ def _own_week_start(locale: str | None) -> str:
 
 
 def _flag(key: str, label: str, help_text: str) -> bool:
-    _remember_default(key, False)
+    remember_default(key, False)
     return st.sidebar.toggle(label, key=key, bind=BOUND, help=help_text)

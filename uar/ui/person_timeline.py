@@ -1,0 +1,118 @@
+"""One person's activities by day: type, object, space, and a link to Confluence. Dates only: hours are nobody's business."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from uar.activity import ActivityType
+from uar.capture.catalog import catalog
+from uar.store.database import StoreError, StoreUnavailable, read_transaction
+from uar.store.reads import person_activities
+from uar.ui import data
+from uar.ui.frame import View
+from uar.ui.words import plain, quiet
+
+MOST_ACTIVITIES = 1_000
+LINKED = ("page", "blogpost", "blog")
+HEIGHT_PX = 320
+
+
+def show_timeline(view: View, person: int, base_url: str | None) -> None:
+    """Draw the latest activities of the person in the view's period, types and spaces."""
+    filters = view.filters
+    with st.container(border=True):
+        st.header("Latest days", anchor=False)
+        try:
+            found = _activities(person, _instant(filters.first, filters.zone), _instant(filters.last + timedelta(days=1), filters.zone))
+        except (StoreUnavailable, StoreError) as error:
+            st.warning(plain(str(error)), icon=":material/cloud_off:")
+            return
+        spaces = view.snapshot.spaces
+        keys = None if filters.spaces is None else set(spaces.loc[spaces["id"].isin(filters.spaces), "space_key"].dropna())
+        shown = timeline(found, filters.zone, frozenset(kind.value for kind in filters.types), keys, base_url)
+        if shown.empty:
+            st.markdown(quiet("Nothing in this period that fits the filters."))
+            return
+        _table(shown)
+        if len(found) == MOST_ACTIVITIES:
+            st.markdown(quiet(f"Made of the latest {MOST_ACTIVITIES:,} activities of the period."))
+
+
+def _activities(person: int, since: int, until: int) -> pd.DataFrame:
+    with read_transaction(data.store()) as connection:
+        return person_activities(connection, person, since, until, MOST_ACTIVITIES)
+
+
+def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_keys: set[str] | None, base_url: str | None) -> pd.DataFrame:
+    """The activities of `person_activities`, equal ones of a day in one row, the latest day first.
+
+    Columns: Day (date), Event type, Object, Space (str), Times (int64), and Link (str, None without one) if the site's address is known.
+    """
+    kept = activities[activities["type"].isin(types)]
+    if space_keys is not None:
+        kept = kept[kept["space_key"].isin(space_keys)]
+    days = pd.to_datetime(kept["occurred_at"], unit="ms", utc=True).dt.tz_convert(ZoneInfo(zone)).dt.date
+    kinds = [ActivityType(int(kind)) for kind in kept["type"]]
+    things = [
+        _object(name, content, title) for name, content, title in zip(kept["event_name"], kept["content_id"], kept["title"], strict=True)
+    ]
+    names = kept["space_name"].where(kept["space_name"].notna(), kept["space_key"])
+    columns: dict[str, object] = {
+        "Day": days.to_list(),
+        "Event type": [kind.label for kind in kinds],
+        "Object": things,
+        "Space": names.where(names.notna(), "").to_list(),
+    }
+    if base_url:
+        rows = zip(kept["event_name"], kept["content_id"], kinds, strict=True)
+        columns["Link"] = [_link(base_url, name, content, kind) for name, content, kind in rows]
+    frame = pd.DataFrame(columns)
+    grouped = frame.groupby(list(columns), sort=False, dropna=False).size().rename("Times").reset_index()
+    order = [name for name in ("Day", "Event type", "Object", "Space", "Times", "Link") if name in grouped]
+    return grouped[order].sort_values("Day", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _object(event_name: str, content_id: object, title: object) -> str:
+    if isinstance(title, str) and title:
+        return title
+    word = _objects().get(event_name, "").replace("_", " ").capitalize()
+    return f"{word} {content_id}".strip() if isinstance(content_id, str) and content_id else word
+
+
+def _link(base_url: str, event_name: str, content_id: object, kind: ActivityType) -> str | None:
+    """The object's page; `viewpage.action` finds pages and blog posts by their id, on Cloud and Data Center."""
+    is_page = _objects().get(event_name) in LINKED and kind is not ActivityType.DELETE
+    if not is_page or not isinstance(content_id, str) or not content_id.isascii() or not content_id.isdecimal():
+        return None
+    return f"{base_url.rstrip('/')}/pages/viewpage.action?pageId={content_id}"
+
+
+@cache
+def _objects() -> dict[str, str]:
+    """The kind of object of each event name, of whatever source."""
+    return {name: entry.object for (_, name), entry in catalog().items()}
+
+
+def _instant(day: date, zone: str) -> int:
+    return int(datetime.combine(day, time(), ZoneInfo(zone)).timestamp() * 1000)
+
+
+def _table(shown: pd.DataFrame) -> None:
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(HEIGHT_PX, 36 * (len(shown) + 1)),
+        key="person_timeline",
+        column_config={
+            "Day": st.column_config.DateColumn(format="D MMM YYYY", width=100),
+            "Event type": st.column_config.TextColumn(width=90),
+            "Times": st.column_config.NumberColumn(format="localized", width=60),
+            "Link": st.column_config.LinkColumn(display_text="Open", width=60),
+        },
+        alt="Activities by day, the latest first",
+    )
