@@ -54,10 +54,10 @@ NAMING_COLUMNS = ("display_name", "email")
 # What starts a formula in Excel, LibreOffice or Google Sheets, and the full-width forms that some input methods turn into them
 # (owasp.org/www-community/attacks/CSV_Injection; Excel takes `@`, old Lotus forms and `|` of DDE too).
 _STARTERS = "=+\\-@|%＝＋－＠｜％\x00"
-_BLANKS = "[ \u00a0\u1680\u2000-\u200f\u2028\u2029\u202a-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff]*"
-_FORMULA = re.compile(f"{_BLANKS}[{_STARTERS}\t\r\n]")
+_BLANKS = " \u00a0\u1680\u2000-\u200f\u2028\u2029\u202a-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff"
+_FORMULA = re.compile(f"[{_BLANKS}]*[{_STARTERS}\t\r\n]")
 # A reader that takes another separator for the right one splits a cell in the middle: the part after it must not start a formula.
-_INNER = {separator: re.compile(f"([{other}\t\r\n])(?={_BLANKS}[{_STARTERS}])") for separator, other in ((",", ";"), (";", ","))}
+_INNER = {separator: re.compile(f'([{other}\t\r\n])(?=["{_BLANKS}]*[{_STARTERS}])') for separator, other in ((",", ";"), (";", ","))}
 _NOT_IN_FILE_NAMES = re.compile(r"[^a-z0-9.-]+")
 
 Cells = Sequence[object]
