@@ -93,10 +93,10 @@ def _open_sqlite(address: URL, read_only: bool) -> Engine:
         raise StoreUnavailable(f"The store {path} does not exist yet: start the worker or load the sample site first.")
     _make_folder(path.parent)
     engine = create_engine(
-        "sqlite://",
+        URL.create("sqlite", database=str(path)),
         module=sqlite3,
         creator=partial(_connect_sqlite, path, read_only),
-        poolclass=QueuePool,  # without a path in the URL the default would be one connection per thread
+        poolclass=QueuePool,
         insertmanyvalues_page_size=INSERT_PAGE,
     )
     event.listen(engine, "begin", _begin_sqlite)
