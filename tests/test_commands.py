@@ -169,6 +169,35 @@ def test_a_group_narrows_to_its_members(site: Engine, run: Run) -> None:
     assert sum(row["events"] for row in rows) == 0
 
 
+def test_users_are_everybody_with_the_last_active_first(site: Engine, run: Run) -> None:
+    with write_transaction(site) as connection:
+        site_id = find_site(connection, "wiki")
+        assert site_id is not None
+        mira = int(people(connection, site_id).set_index("account_id")["id"]["mira"])
+        save_members(connection, save_groups(connection, site_id, [Group("1", "Team A")])["1"], [mira])
+    words = ("report", "users", "--from", "2026-03-01", "--to", TODAY, "--today", TODAY)
+    content = run(*words, "--format", "csv").stdout_bytes
+    assert content.endswith(b"\r\n")
+    assert not content.startswith(b"\xef\xbb\xbf")
+    rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    names = ("account_id", "status", "groups", "last_active_at", "last_event_type", "active_days", "longest_streak", "events_total", "view")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("omar", "Active", "", "2026-03-30T12:00:00+02:00", "view", "1", "1", "1", "1"),
+        ("mira", "Active", "Team A", "2026-03-29T09:00:00+02:00", "create", "2", "2", "3", "2"),
+        ("bot", "App", "", "2026-03-27T12:00:00+01:00", "update", "0", "0", "0", "0"),
+    ]
+    found = json.loads(printed(run(*words)))
+    assert [row["account_id"] for row in found] == ["omar", "mira", "bot"]
+    assert (found[0]["email"], found[1]["events_total"], found[1]["report_timezone"]) == (None, 3, "Europe/Berlin")
+
+
+@pytest.mark.usefixtures("site")
+def test_users_can_be_one_group_or_one_person(run: Run) -> None:
+    assert [row["account_id"] for row in json.loads(printed(run("report", "users", "--today", TODAY, "--person", "Mira")))] == ["mira"]
+    bot = json.loads(printed(run("report", "users", "--today", TODAY, "--person", "bot")))
+    assert [(row["status"], row["events_total"]) for row in bot] == [("App", 1)]
+
+
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("name", ["calendar", "kpis", "breakdown"])
 def test_csv_and_json_say_the_same(name: str, run: Run) -> None:

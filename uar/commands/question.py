@@ -43,12 +43,14 @@ class Options(TypedDict):
 
 @dataclass(frozen=True)
 class Question:
-    """A selection, the site's data, and the day that counts as today."""
+    """A selection, the site's data, its groups as one text per person, and the day and the limits in days that a status depends on."""
 
     selection: Selection
     snapshot: Snapshot
     site: str
     today: date
+    status_days: tuple[int, int]
+    groups: pd.Series
 
     @property
     def recorded_from(self) -> date | None:
@@ -109,7 +111,7 @@ def ask(options: Options) -> Question:
         # Apps do not count, unless one is asked for by name.
         left_out=snapshot.app_ids if options["person"] is None else frozenset(),
     )
-    return Question(selection, snapshot, site, today)
+    return Question(selection, snapshot, site, today, settings.status_days, groups_of_people(engine, site_id))
 
 
 def known_zone(name: str) -> str:
@@ -216,3 +218,13 @@ def members(engine: Engine, site_id: int, name: str) -> frozenset[int]:
     if ids.empty:
         raise Wrong(f"--group: the site has no group {name!r}; python -m uar sync reads groups.")
     return frozenset(int(person) for person in belonging.loc[belonging["group_id"].isin(ids), "person_id"])
+
+
+def groups_of_people(engine: Engine, site_id: int) -> pd.Series:
+    """The names of each person's groups as one text, by person id."""
+    from uar.report.people import group_names
+    from uar.store.database import read_transaction
+    from uar.store.reads import groups, memberships
+
+    with read_transaction(engine) as connection:
+        return group_names(groups(connection, site_id), memberships(connection, site_id))

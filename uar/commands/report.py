@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Unpack
 
 import click
@@ -64,6 +65,35 @@ def print_breakdown(form: str, **options: Unpack[Options]) -> None:
     question = ask(options)
     types = breakdown(question.snapshot.mirror, question.selection)
     emit(breakdown_csv(types) if form == "csv" else breakdown_json(types))
+
+
+@report.command("users")
+@question_options
+@click.option("--working-days", is_flag=True, help="Quiet Saturdays and Sundays neither break nor lengthen a streak.")
+@as_json_or_csv
+def print_users(form: str, working_days: bool, **options: Unpack[Options]) -> None:
+    """Everybody of the directory, the last active first: status, last activity, streaks, events."""
+    from uar.report.export import Heading, users_csv, users_json
+    from uar.report.people import newest_first, people_table
+    from uar.report.status import Rules
+    from uar.report.streaks import WorkingDays
+
+    question = ask(options)
+    selection, snapshot = question.selection, question.snapshot
+    table = people_table(
+        snapshot.mirror,
+        snapshot.people,
+        selection,
+        Rules(question.today, selection.zone, question.status_days, snapshot.recorded_from_ms),
+        groups=question.groups,
+        working_days=WorkingDays() if working_days else None,
+        unknown=question.unknown,
+    )
+    table, heading = table.iloc[newest_first(table)], Heading(selection.first, selection.last, selection.zone, datetime.now(UTC))
+    if form == "csv":
+        click.echo(users_csv(table, heading), nl=False)
+    else:
+        emit(users_json(table, heading))
 
 
 def emit(text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,19 @@ def users_csv(table: pd.DataFrame, heading: Heading, *, separator: str = ",", is
         for name in names
     ]
     return _csv(names, columns, separator)
+
+
+def users_json(table: pd.DataFrame, heading: Heading) -> str:
+    """The people table as a list of objects with the names of `USER_COLUMNS`; what is not known is null, texts are as they are."""
+    constants = _constants(heading)
+    columns = {name: [constants[name]] * len(table) if name in constants else _values(table, name, heading.zone) for name in USER_COLUMNS}
+    return json.dumps([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+
+def _values(table: pd.DataFrame, name: str, zone: str) -> Cells:
+    column = table[NAMES_IN_TABLE.get(name, name)]
+    values = _instants(column, zone, None) if name in INSTANT_COLUMNS else column.astype(object).where(column.notna(), None).tolist()
+    return [None if value == "" else value for value in values]
 
 
 def days_csv(calendar: pd.DataFrame, heading: Heading, *, account_id: str | None = None, separator: str = ",") -> bytes:

@@ -103,6 +103,14 @@ def _table(
     return table.reset_index(names="id")[list(COLUMNS)]
 
 
+def newest_first(table: pd.DataFrame) -> Int64:
+    """The rows of a `people_table` in the order of the page: the last active first, equals by name, who never came last."""
+    names = table["display_name"].str.casefold().to_numpy(dtype=object)
+    by_name = np.argsort(names, kind="stable")
+    instants = table["last_active_at"].to_numpy(dtype=np.float64, na_value=-1.0)
+    return by_name[np.argsort(-instants[by_name], kind="stable")]
+
+
 def counts_by_person(
     mirror: Mirror,
     selection: Selection,
