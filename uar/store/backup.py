@@ -118,7 +118,7 @@ def _run(url: str, name: str, *arguments: str) -> None:
 
 @contextmanager
 def _address(url: URL) -> Iterator[str]:
-    """libpq's form of the address. A password goes by a file that only this user can read (postgresql.org/docs/current/libpq-pgpass.html)."""
+    """libpq's form of the address. A password goes by a file that only this user can read (see libpq-pgpass in its manual)."""
     plain = url.set(drivername="postgresql", password=None)
     if url.password is None:
         yield plain.render_as_string()
