@@ -179,7 +179,7 @@ def emptied(store: Engine) -> None:
             connection.exec_driver_sql(f"DELETE FROM {table}")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=histories())
 def test_any_history_leaves_what_the_rule_says(store: Engine, batches: list[list[Activity]]) -> None:
     emptied(store)

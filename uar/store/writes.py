@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Text, cast, delete, func, select, text, update
@@ -101,15 +102,16 @@ def _row(activity: Activity, resolved: Names) -> dict[str, Any]:
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> Sequence[Any]:
     """Insert what is new; person, time and type of what was."""
     if is_postgresql(connection):
-        return connection.execute(INSERT_ARRAYS, {name: [row[name] for row in rows] for name in ARRAYS}).all()
-    statement = insert_into(connection, activities).on_conflict_do_nothing()
+        return connection.execute(INSERT_ARRAYS, {name: [row[name] for row in rows] for name in KINDS}).all()
     c = activities.c
-    return connection.execute(statement.returning(c.person_id, c.occurred_at, c.type), rows).all()
+    before = connection.scalar(select(func.max(c.id))) or 0
+    connection.exec_driver_sql(INSERT_TUPLES, list(map(itemgetter(*KINDS), rows)))
+    return connection.execute(select(c.person_id, c.occurred_at, c.type).where(c.id > before)).all()
 
 
-# PostgreSQL gets a batch as one array per column. A statement with a parameter for each value takes the driver longer to read than the
-# server to run.
-ARRAYS = {
+# Batches are where the worker spends its time, so they go past SQLAlchemy's handling of each value: PostgreSQL gets one array per column
+# (a statement with a parameter for each value takes its driver longer to read than the server to run), SQLite one tuple per row.
+KINDS = {
     "site_id": "integer",
     "person_id": "bigint",
     "space_id": "bigint",
@@ -125,10 +127,11 @@ ARRAYS = {
     "key": "bytea",
 }
 INSERT_ARRAYS = text(
-    f"INSERT INTO activities ({', '.join(ARRAYS)}) SELECT * FROM unnest("
-    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in ARRAYS.items())
+    f"INSERT INTO activities ({', '.join(KINDS)}) SELECT * FROM unnest("
+    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in KINDS.items())
     + ") ON CONFLICT DO NOTHING RETURNING person_id, occurred_at, type"
 )
+INSERT_TUPLES = f"INSERT INTO activities ({', '.join(KINDS)}) VALUES ({', '.join('?' * len(KINDS))}) ON CONFLICT DO NOTHING"
 
 
 def _measure_again(connection: Connection, person: KnownPerson, gone_at: int) -> None:
