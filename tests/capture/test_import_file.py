@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from uar.capture.import_file import Imported, UnreadableFile, import_file
+from uar.capture.import_file import LONGEST_CELL, Imported, UnreadableFile, import_file
 from uar.store.database import Engine, read_transaction
 
 NOW = 1_790_000_000_000  # 2026-09-21
@@ -85,6 +86,14 @@ def test_a_row_of_several_lines_is_named_by_its_first(store: Engine, tmp_path: P
     content = HEADER + '\nacme,2026-03-29T03:30:00Z,view,u1,"two\nlines",,,,\nacme,no,view,"u\n2",,,,,\nacme,no,view,u3,,,,,\n'
     imported = load(store, tmp_path, content)
     assert (imported.inserted, [number for number, _ in imported.bad_lines]) == (1, [4, 6])
+
+
+def test_a_cell_without_end_spoils_its_line_only(store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uar.capture.import_file.LONGEST_CELL", 300)
+    good = "acme,2026-03-29T03:30:00Z,view,u1,,,,,"
+    imported = load(store, tmp_path, "\n".join([HEADER, good, "acme," + "9" * 301 + ",view,u1,,,,,", good.replace("u1", "u2")]))
+    csv.field_size_limit(LONGEST_CELL)  # the limit is the process's
+    assert (imported.inserted, imported.bad_lines) == (2, [(3, "It is no CSV (field larger than field limit (300)).")])
 
 
 def test_bytes_that_are_not_utf8_spoil_their_line_only(store: Engine, tmp_path: Path) -> None:

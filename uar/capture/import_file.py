@@ -109,16 +109,22 @@ def _csv_lines(file: TextIO, path: Path, imported: Imported) -> Iterator[Line]:
     reader = csv.reader(file)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(header, path)
-        number = reader.line_num + 1  # a quoted line break makes a row of several lines: it is named by its first
-        for cells in reader:
-            if len(cells) == len(header):
-                yield number, dict(zip(header, cells, strict=True))
-            elif cells:
-                imported.bad_lines.append((number, f"It has {len(cells)} cells, the header has {len(header)}."))
-            number = reader.line_num + 1
     except csv.Error as error:
-        raise UnreadableFile(f"{path.name}, line {reader.line_num}: this is no CSV ({error}).") from error
+        raise UnreadableFile(f"{path.name}: the first line is no CSV ({error}).") from error
+    _check_header(header, path)
+    while True:
+        number = reader.line_num + 1  # a quoted line break makes a row of several lines: it is named by its first
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            imported.bad_lines.append((number, f"It is no CSV ({error})."))
+            continue
+        if len(cells) == len(header):
+            yield number, dict(zip(header, cells, strict=True))
+        elif cells:
+            imported.bad_lines.append((number, f"It has {len(cells)} cells, the header has {len(header)}."))
 
 
 def _check_header(header: list[str], path: Path) -> None:
