@@ -285,10 +285,10 @@ def test_an_import_counts_and_names_each_bad_line(run: Run, tmp_path: Path) -> N
     good = "wiki,2026-03-29T09:30:00+02:00,page_updated,mira\nwiki,1774770000000,view,omar\n"
     (tmp_path / "good.csv").write_text(f"site,occurred_at,event,account_id\n{good}")
     (tmp_path / "bad.csv").write_text(f"site,occurred_at,event,account_id\n{good}wiki,tomorrow,view,mira\n")
-    assert printed(run("import", "good.csv")) == "2 activities added, 0 were there already, 0 bad lines.\n"
+    assert printed(run("import", "good.csv")) == "2 activities added, 0 were there already, 0 events are no activity, 0 bad lines.\n"
     result = run("import", "bad.csv")
     assert result.exit_code == 1
-    assert result.stdout == "0 activities added, 2 were there already, 1 bad lines.\n"
+    assert result.stdout == "0 activities added, 2 were there already, 0 events are no activity, 1 bad lines.\n"
     assert result.stderr.startswith("bad.csv, line 4: ")
     assert json.loads(printed(run("report", "kpis", "--today", TODAY)))["active_days"] == 1
 

@@ -35,10 +35,10 @@ def only(findings: Iterator[Finding]) -> Finding:
     return finding
 
 
-def spooled(folder: Path, *received_at: int) -> None:
+def spooled(folder: Path, *received_at: int, body_bytes: int = 0) -> None:
     connection = sqlite.connect(str(folder / "spool.db"))
-    connection.execute("CREATE TABLE deliveries (id INTEGER PRIMARY KEY, received_at INTEGER NOT NULL)")
-    connection.executemany("INSERT INTO deliveries (received_at) VALUES (?)", [(at,) for at in received_at])
+    connection.execute("CREATE TABLE deliveries (id INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body BLOB)")
+    connection.executemany("INSERT INTO deliveries (received_at, body) VALUES (?, zeroblob(?))", [(at, body_bytes) for at in received_at])
     connection.commit()
     connection.close()
 
@@ -145,8 +145,6 @@ def test_a_spool_that_is_no_database_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_spool_near_its_limit_is_a_failure(tmp_path: Path) -> None:
-    spooled(tmp_path)
-    with (tmp_path / "spool.db").open("ab") as file:
-        file.truncate(2_000_000)
+    spooled(tmp_path, int(NOW * 1000), body_bytes=2_090_000)
     findings = list(doctor.spool(settings(tmp_path, {"UAR_SPOOL_LIMIT_MB": "2"}), NOW))
     assert findings[1] == Finding(FAIL, "The spool has 2 of 2 MB; above that the worker answers 503: bring the store back.")

@@ -164,9 +164,9 @@ def _account(habit: Habit, number: int, created: date, today: date) -> tuple[dat
     """When the account was made and what state it is in: half of the gone are deactivated, the never seen are of three kinds."""
     if habit is Habit.GONE:
         return created, (DEACTIVATED if number % 2 else ACTIVE)
-    if habit is Habit.NEVER and number % 3 == 0:
+    if habit is Habit.NEVER and number % 4 == 0:
         return today - timedelta(days=20), INVITED
-    if habit is Habit.NEVER and number % 3 == 1:
+    if habit is Habit.NEVER and number % 4 == 1:
         return today - timedelta(days=12), ACTIVE
     return created, ACTIVE
 
