@@ -43,16 +43,17 @@ class Status(StrEnum):
         return SHAPES[self]
 
 
+# Plain geometric signs only: some fonts draw others as colored pictures of another width.
 SHAPES = {
     Status.ACTIVE: "●",
     Status.LOW: "◐",
     Status.INACTIVE: "○",
-    Status.INVITED: "✉",
+    Status.INVITED: "▷",
     Status.NEW: "◇",
     Status.NOT_ENOUGH_HISTORY: "…",
     Status.NEVER_SEEN: "✕",
     Status.DEACTIVATED: "–",
-    Status.APP: "⚙",
+    Status.APP: "□",
 }
 
 
