@@ -31,7 +31,6 @@ NEVER_IN = {
     "uar/store/": ("uar.report", "uar.ui", "uar.capture", "uar.live"),
     "uar/activity.py": ("uar.",),
     "uar/config.py": ("uar.",),
-    "uar/ui/": ("uar.capture",),
 }
 
 
