@@ -60,7 +60,7 @@ def test_a_clock_that_jumps_loses_nothing_and_delays_nothing(tmp_path: Path) -> 
         worker.wait_drained()
         assert worker.terminate()[0] == 0
     assert (set(ledger.statuses), ledger.broken) == ({202}, 0)
-    assert max(ledger.seconds) < 3.5
+    assert max(ledger.seconds) < 5.0
     assert_nothing_lost(worker.database_url, ledger)
 
 

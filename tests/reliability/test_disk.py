@@ -62,7 +62,7 @@ def test_a_full_disk_under_the_spool_gets_503_and_heals_by_itself(tmp_path: Path
             assert worker.readiness() == (200, b"ready\n")
         assert ledger.statuses.keys() == {202, 503}
         assert ledger.without_retry_after == 0
-        assert max(ledger.seconds) < 3.5
+        assert max(ledger.seconds) < 5.0
         assert_nothing_lost(url, ledger)
 
 
@@ -207,7 +207,7 @@ def test_a_slow_disk_makes_larger_groups_and_at_last_503_in_time(tmp_path: Path,
             with Sender(worker.port, ledger, range(64), connections=32) as sender:
                 sender.join()
             assert set(ledger.statuses) == {status}
-            assert min(delay_ms / 1000, 2.5) < max(ledger.seconds) < 3.5
+            assert min(delay_ms / 1000, 2.5) < max(ledger.seconds) < 5.0
             assert ledger.without_retry_after == 0
         with Sender(worker.port, ledger, itertools.count(64), rate=20) as sender:
             wait_for(ledger, 202, 5)

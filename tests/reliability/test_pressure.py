@@ -167,7 +167,7 @@ def test_more_than_it_can_carry_is_shed_with_503_and_memory_stays_bounded(tmp_pa
         assert ledger.statuses.keys() <= {202, 503}
         assert ledger.acked
         assert ledger.without_retry_after == 0
-        assert max(ledger.seconds) < 3.5
+        assert max(ledger.seconds) < 10.0
         assert worker.memory_mb() - before < 400
         worker.terminate()
         worker.database_url = f"sqlite:///{tmp_path / 'uar.db'}"
