@@ -16,7 +16,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from uar.report.memo import Memo
-from uar.report.people import group_names, people_table
+from uar.report.people import group_names, newest_first, people_table
 from uar.report.status import Rules, Status
 from uar.report.streaks import WorkingDays
 from uar.store.database import StoreError, StoreUnavailable, read_transaction
@@ -24,7 +24,7 @@ from uar.store.reads import groups, memberships
 from uar.store.sync_state import Attempt, attempts
 from uar.ui import data
 from uar.ui.frame import View
-from uar.ui.people_filters import CLEAN_UP, KINDS, NEVER, SEEN, STATUSES, PeopleFilters, Where
+from uar.ui.people_filters import CLEAN_UP, DEFAULT_SORT, KINDS, NEVER, SEEN, STATUSES, PeopleFilters, Where
 
 Rows = NDArray[np.int64]
 DIRECTORY_FOR_S = 60
@@ -199,6 +199,8 @@ def _meets(table: pd.DataFrame, where: Where) -> NDArray[np.bool_]:
 
 def ordered(table: pd.DataFrame, sort: tuple[str, str]) -> Rows:
     """All row numbers in an order: what is unknown comes last; equals keep the order of names."""
+    if sort == DEFAULT_SORT:
+        return newest_first(table)
     by_name = np.argsort(_folded(table["display_name"]).to_numpy(dtype=object), kind="stable")
     values, is_down = _sort_values(table.iloc[by_name], sort)
     if sort[0] == "person":

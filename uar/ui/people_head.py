@@ -101,9 +101,9 @@ def show_toolbar(view: View, people: Everybody, rows: Rows, filters: PeopleFilte
             icon=":material/search:", label_visibility="collapsed", width=240, on_change=first_page,
         )  # fmt: skip
         _order(filters)
-        with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-            columns = _columns()
-            _export(view, people, rows)
+        st.space("stretch")
+        columns = _columns()
+        _export(view, people, rows)
     return columns
 
 
@@ -175,7 +175,8 @@ def show_pages(total: int) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="people_pages"):
         first = min(total, (number - 1) * size + 1)
         st.markdown(quiet(f"{first:,}–{min(total, number * size):,} of {counted(total, 'person', 'people')}"), width="content")
-        st.pagination(pages(total), key="page", bind=BOUND)
+        # Of a fixed width: as wide as its content, it stays at one page once it had only one.
+        st.pagination(pages(total), key="page", bind=BOUND, width=400)
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown(quiet("Rows per page"), width="content")
             st.selectbox(

@@ -44,6 +44,8 @@ from uar.ui.words import counted, plain, quiet, short_date
 
 WIDTH_PX = 800
 CALENDAR_PX = 660
+# Streamlit makes headings in a dialog smaller than the text under them.
+HEADINGS = "<style>.st-key-person h2{font-size:1.2rem;font-weight:600;padding:0.25rem 0}.st-key-person_name h2{font-size:1.5rem}</style>"
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,15 @@ def _show(view: View, people: Everybody, rows: Rows, known: Directory) -> None:
     person = find_person(view, people, rows, st.query_params.get("person", ""))
     if person is None:  # closed meanwhile
         return
+    st.html(HEADINGS)
+    with st.container(key="person"):
+        _record(view, person, people, rows, known)
+
+
+def _record(view: View, person: Person, people: Everybody, rows: Rows, known: Directory) -> None:
     days = calendar(view.snapshot.mirror, person.selection)
     _head(view, person, people, rows, known)
-    with st.grid(3, min_column_width=170):
+    with st.grid(3, min_column_width=140):
         for card in _cards(view, person, days):
             show_card(card)
     _calendar(view, days)
@@ -110,12 +118,13 @@ def _show(view: View, people: Everybody, rows: Rows, known: Directory) -> None:
 
 def _head(view: View, person: Person, people: Everybody, rows: Rows, known: Directory) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.header(plain(person.name), width="content", anchor=False)
+        with st.container(key="person_name", width="content"):
+            st.header(plain(person.name), width="content", anchor=False)
         if person.place is not None:
             with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content", gap="small"):
-                _step(people, rows, person.place - 1, "Previous person", ":material/chevron_left:")
+                _step(people, rows, person.place - 1, "Previous", ":material/chevron_left:")
                 st.markdown(quiet(f"{person.place + 1:,} of {len(rows):,}"), width="content")
-                _step(people, rows, person.place + 1, "Next person", ":material/chevron_right:")
+                _step(people, rows, person.place + 1, "Next", ":material/chevron_right:")
     status = Status(person.row["status"])
     facts = [f"**{status.shape} {status.value}**", _last_active(person.row, view.filters.zone)]
     facts += [plain(str(person.row["email"]))] if person.row["email"] else []

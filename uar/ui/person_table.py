@@ -36,7 +36,7 @@ def breakdown_html(now: pd.DataFrame, then: pd.DataFrame | None, median: Median 
     foot = "".join(
         f'<td style="{_cell(number, colors.text)};border-top:1px solid {colors.border}">{text}</td>' for number, text in enumerate(total)
     )
-    style = "width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums"
+    style = "width:100%;border-collapse:collapse;font-size:0.9rem;font-variant-numeric:tabular-nums"
     return f'<table style="{style}"><tr>{head}</tr>{"".join(rows)}<tr>{foot}</tr></table>'
 
 

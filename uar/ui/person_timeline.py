@@ -80,7 +80,7 @@ def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_k
 def _object(event_name: str, content_id: object, title: object) -> str:
     if isinstance(title, str) and title:
         return title
-    word = _objects().get(event_name, "").replace("_", " ").capitalize()
+    word = _objects().get(event_name, "").replace("_", " ").replace("blogpost", "blog post").capitalize()
     return f"{word} {content_id}".strip() if isinstance(content_id, str) and content_id else word
 
 
