@@ -17,9 +17,13 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from tests.capture.senders import KEY_ID, key_set
+from tests.conftest import PostgreSQL
 from uar import doctor
+from uar.activity import Source
 from uar.config import Settings, load_settings
 from uar.doctor import FAIL, OK, WARN, Finding
+from uar.store.database import Engine, open_store, write_transaction
+from uar.store.writes import Quarantined, count_deliveries, ensure_site, record_quarantined
 
 KEY_SET = key_set(KEY_ID)
 NOW = 1_800_000_000.0  # January 2027
@@ -148,3 +152,53 @@ def test_a_spool_near_its_limit_is_a_failure(tmp_path: Path) -> None:
     spooled(tmp_path, int(NOW * 1000), body_bytes=2_090_000)
     findings = list(doctor.spool(settings(tmp_path, {"UAR_SPOOL_LIMIT_MB": "2"}), NOW))
     assert findings[1] == Finding(FAIL, "The spool has 2 of 2 MB; above that the worker answers 503: bring the store back.")
+
+
+def of_store(url: str, folder: Path, at: float = NOW) -> list[Finding]:
+    return list(doctor.store(settings(folder, {"UAR_DATABASE_URL": url, "UAR_DATACENTER_SECRETS": "wiki=x"}), at))
+
+
+def test_a_store_without_deliveries_says_so(store_url: str, tmp_path: Path) -> None:
+    sentences = [finding.sentence for finding in of_store(store_url, tmp_path, time.time())]
+    assert "The store holds no site yet." in sentences
+    assert "No delivery has ever reached the store: check address and secret in Confluence (docs/connect.md)." in sentences
+    assert sentences[-1] == "The quarantine is empty."
+
+
+def test_the_last_delivery_of_each_source_is_told_and_a_long_silence_is_a_warning(store: Engine, store_url: str, tmp_path: Path) -> None:
+    now = time.time()
+    with write_transaction(store) as connection:
+        ensure_site(connection, "wiki")
+        count_deliveries(connection, {(Source.DATACENTER, "wiki", "accepted"): 70}, int((now - 7_300) * 1000))
+        count_deliveries(connection, {(Source.CONNECT, "acme", "accepted"): 1}, int((now - 5 * 86_400) * 1000))
+    findings = {finding.sentence.partition(":")[0]: finding for finding in of_store(store_url, tmp_path, now)}
+    assert findings["Data Center (wiki)"] == Finding(OK, "Data Center (wiki): last delivery 2 hours ago, 70 in the last week.")
+    assert findings["Cloud webhooks (acme)"].level == WARN
+    assert "last delivery 5 days ago, 1 in the last week. That is long" in findings["Cloud webhooks (acme)"].sentence
+
+
+def test_refused_senders_and_a_quarantine_are_warnings(store: Engine, store_url: str, tmp_path: Path) -> None:
+    now = time.time()
+    with write_transaction(store) as connection:
+        count_deliveries(connection, {(Source.DATACENTER, "wiki", "refused"): 3}, int(now * 1000))
+        record_quarantined(connection, [Quarantined(Source.DATACENTER, "wiki", "page_exploded", "1", int(now * 1000), "unknown", b"{}")])
+    findings = of_store(store_url, tmp_path, now)
+    refused = "Data Center (wiki): no genuine delivery has ever come. 3 were refused in the last week: compare the secret on both sides."
+    assert Finding(WARN, refused) in findings
+    assert findings[-1].level == WARN
+    assert findings[-1].sentence.startswith("1 deliveries are in quarantine")
+
+
+def test_a_store_without_tables_and_a_store_that_is_not_there_are_told_apart(blank_store_url: str, tmp_path: Path) -> None:
+    finding = of_store(blank_store_url, tmp_path)[0]
+    is_file = blank_store_url.startswith("sqlite")
+    assert finding.level == (WARN if is_file else FAIL)
+    assert ("does not exist yet" if is_file else "python -m uar migrate") in finding.sentence
+    open_store(blank_store_url).dispose()
+    assert "python -m uar migrate" in of_store(blank_store_url, tmp_path)[0].sentence
+
+
+def test_a_clock_apart_from_the_database_server_is_a_failure(postgresql_template: str, postgresql: PostgreSQL, tmp_path: Path) -> None:
+    url = postgresql.url(postgresql_template)
+    assert Finding(OK, "The clock agrees with the database server's.") in of_store(url, tmp_path, time.time())
+    assert any("ahead of the database server's" in finding.sentence for finding in of_store(url, tmp_path, time.time() + 60))

@@ -21,7 +21,7 @@ from typing import Any
 
 from uar.capture.keyset import MAX_BYTES, USABLE_S, KeySetUnavailable, parse_key_set
 from uar.capture.spool import SpoolBroken, waiting
-from uar.collection import by_source, collect
+from uar.collection import DAYS, by_source, collect
 from uar.config import Settings
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, open_store, read_transaction
 from uar.store.reads import site_names
@@ -239,7 +239,7 @@ def _deliveries_of(row: Mapping[Hashable, Any], now: float) -> Finding:
     age = now - row["last_at"] / 1000
     quiet = " That is long: is the webhook or the app still active in Confluence?" if age > QUIET_S else ""
     level = WARN if refused or quiet else OK
-    return Finding(level, f"{where}: last delivery {_ago(age)}, {row['per_day']:,.0f} a day in the last week.{quiet}{refused}")
+    return Finding(level, f"{where}: last delivery {_ago(age)}, {row['per_day'] * DAYS:,.0f} in the last week.{quiet}{refused}")
 
 
 def _ago(seconds: float) -> str:

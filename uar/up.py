@@ -35,6 +35,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> int:
         return watch(running, stopping, say, lambda: _announce(settings, say))
     finally:
         stop(running, say)
+        say("Worker and dashboard have stopped.")
         for number, former in previous.items():
             signal.signal(number, former)
 
