@@ -143,7 +143,14 @@ def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[d
         here = placed[placed["day"] == pd.Timestamp(day)] if day else placed[:0]
         for x, y in zip(here["week"], here["strip"] * STRIP + here["row"], strict=True):
             place = {"x0": x - half, "x1": x + half, "y0": y - half, "y1": y + half}
-            found.append(place | {"type": "rect", "line": {"color": colors.text, "width": 2, "dash": dash}, "fillcolor": "rgba(0,0,0,0)"})
+            found.append(
+                place
+                | {
+                    "type": "rect",
+                    "line": {"color": colors.text, "width": 1 if look.is_of_one else 2, "dash": dash},
+                    "fillcolor": "rgba(0,0,0,0)",
+                }
+            )
     return found
 
 

@@ -123,7 +123,7 @@ def people_filters(slot: DeltaGenerator, groups: Sequence[str]) -> PeopleFilters
         remember_default("seen", ANY_TIME)
         seen = st.selectbox("Last active", (*SEEN, NEVER), key="seen", bind=BOUND)
         remember_default("least", 0)
-        least = st.number_input("At least so many events", 0, MOST_EVENTS, step=1, key="least", bind=BOUND, help="In the chosen period.")
+        least = st.number_input("Minimum events", 0, MOST_EVENTS, step=1, key="least", bind=BOUND, help="In the chosen period.")
     remember_default("search", "")
     search = " ".join(str(st.session_state["search"] if "search" in st.session_state else st.query_params.get("search", "")).split())
     return PeopleFilters(search, statuses, chosen, kinds, seen, least, current_where(), sort_of(st.query_params.get("sort", "")))

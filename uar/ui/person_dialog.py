@@ -20,6 +20,7 @@ from uar.report.days import calendar
 from uar.report.export import Heading, days_csv, person_file_name, with_mark
 from uar.report.levels import levels
 from uar.report.people import median_of
+from uar.report.periods import Period
 from uar.report.selection import Selection
 from uar.report.status import Status, local_date
 from uar.ui import periods
@@ -40,12 +41,15 @@ from uar.ui.frame import View
 from uar.ui.people import Directory, Everybody, Rows
 from uar.ui.person_table import Median, breakdown_html
 from uar.ui.person_timeline import show_timeline
-from uar.ui.words import counted, plain, quiet, short_date
+from uar.ui.words import counted, date_range, plain, quiet, short_date
 
 WIDTH_PX = 800
 CALENDAR_PX = 660
 # Streamlit makes headings in a dialog smaller than the text under them.
-HEADINGS = "<style>.st-key-person h2{font-size:1.2rem;font-weight:600;padding:0.25rem 0}.st-key-person_name h2{font-size:1.5rem}</style>"
+HEADINGS = (
+    "<style>.st-key-person h2{font-size:1.2rem;font-weight:600;padding:0.25rem 0 0.5rem}"
+    ".st-key-person .st-key-person_name h2{font-size:1.5rem;padding:0}</style>"
+)
 
 
 @dataclass(frozen=True)
@@ -197,15 +201,13 @@ def _calendar(view: View, days: pd.DataFrame) -> None:
 def _breakdown(view: View, person: Person, people: Everybody, known: Directory) -> None:
     now = breakdown(view.snapshot.mirror, person.selection)
     ranges = compared(view, (view.filters.first, view.filters.last))
-    then = None
-    if ranges:
-        now_closed, then = (breakdown(view.snapshot.mirror, replace(person.selection, first=of[0], last=of[1])) for of in ranges)
-        now = now_closed if view.filters.last < view.filters.today else now
+    before = ranges[1] if ranges else None
+    then = breakdown(view.snapshot.mirror, replace(person.selection, first=before[0], last=before[1])) if before else None
     median = group_median(person, people, known)
     with st.container(border=True):
         st.header("What this person does", anchor=False)
         st.html(breakdown_html(now, then, median, view.colors))
-        st.markdown(quiet(_explained(view, ranges, median)))
+        st.markdown(quiet(_explained(before, median)))
 
 
 def group_median(person: Person, people: Everybody, known: Directory) -> Median | None:
@@ -220,19 +222,15 @@ def group_median(person: Person, people: Everybody, known: Directory) -> Median 
     return None
 
 
-def _explained(view: View, ranges: object, median: Median | None) -> str:
-    sentences = []
-    if ranges:
-        before = compared(view, (view.filters.first, view.filters.last))
-        assert before is not None
-        sentences.append(f"Before: {short_date(before[1][0])} to {short_date(before[1][1])}.")
-    else:
-        sentences.append("There is no period before to compare with: it is not recorded in full.")
+def _explained(before: Period | None, median: Median | None) -> str:
+    sentence = "There is no period before to compare with: it is not recorded in full."
+    if before:
+        sentence = f"Before: {date_range(*before)}; today, which is not over, has no counterpart there."
     if median:
-        sentences.append(
-            f"Median: of the {median.members:,} accounts in the group {plain(median.group)}; apps and closed accounts are left out."
+        sentence += (
+            f" Median: of the {median.members:,} accounts in the group {plain(median.group)}; apps and closed accounts are left out."
         )
-    return " ".join(sentences)
+    return sentence
 
 
 def _export(view: View, person: Person, days: pd.DataFrame) -> None:
