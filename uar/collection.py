@@ -120,9 +120,13 @@ def advice(state: Collection, settings: Settings) -> list[Advice]:
 
 def _of_worker(state: Collection, settings: Settings) -> Iterator[Advice]:
     if not settings.has_source():
-        yield Advice("No source is configured, so nothing can arrive. Set one of them (see the guide) and start the worker again.", False)
+        yield Advice(
+            "No source is configured, so nothing can arrive. Set UAR_FORGE_APP_ID, UAR_DATACENTER_SECRETS or UAR_CONNECT_TOKENS "
+            "(the guide says how) and start the worker again.",
+            False,
+        )
     if state.worker_seen_at is None:
-        yield Advice("No worker has ever been up. Start it: python -m uar up, or worker.", True)
+        yield Advice("No worker has ever been up. Start it with python -m uar up, or python -m uar worker beside this dashboard.", True)
     elif state.now - state.worker_seen_at > AWAY_MS:
         yield Advice(
             "No worker has told the store that it is up for some minutes. If it does not run, start it: Data Center does not send again. "

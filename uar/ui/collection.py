@@ -15,15 +15,17 @@ from uar.config import Settings
 from uar.report.coverage import Gap
 from uar.store.database import StoreError, StoreUnavailable
 from uar.ui import data, timezones
-from uar.ui.words import ago, counted, plain
+from uar.ui.theme import page_rules, palette
+from uar.ui.words import ago, counted, plain, quiet
 
 SHOWN_GAPS = 50
 
 
 def show_collection() -> None:
     """Draw the page; it keeps itself up to date."""
+    st.html(page_rules(palette(st.context.theme.type)))
     st.title("Collection", anchor=False)
-    st.caption("Whether deliveries arrive, what became of them, and when nothing was recorded.")
+    st.markdown(quiet("Whether deliveries arrive, what became of them, and when nothing was recorded."))
     _live()
 
 
@@ -77,9 +79,11 @@ def _sources(state: Collection) -> None:
         st.markdown("Nothing has arrived yet.")
         return
     st.dataframe(shown, hide_index=True, alt="Deliveries per source and site")
-    st.caption(
-        f"Counts are of the last {DAYS} days. Duplicates came again and count once; ignored events are no activity of a person; "
-        "refused ones had no valid proof and left nothing behind."
+    st.markdown(
+        quiet(
+            f"Counts are of the last {DAYS} days. Duplicates came again and count once; ignored events are no activity of a person; "
+            "refused ones had no valid proof and left nothing behind."
+        )
     )
 
 
@@ -97,8 +101,10 @@ def _refused(state: Collection) -> None:
         return
     st.header("Refused", anchor=False)
     st.dataframe(reason_table(found, state.now), hide_index=True, alt="Why senders were refused")
-    st.caption(
-        "A wrong secret on one side is the usual cause: compare it in Confluence and in the settings. Nothing of a refused call is kept."
+    st.markdown(
+        quiet(
+            "A wrong secret on one side is the usual cause: compare it in Confluence and in the settings. Nothing of a refused call is kept."
+        )
     )
 
 
@@ -108,7 +114,9 @@ def _quarantine(state: Collection) -> None:
     st.header("In quarantine", anchor=False)
     named = state.reasons.assign(source=[LABELS.get(Source(source), Source(source).key) for source in state.reasons["source"]])
     st.dataframe(reason_table(named, state.now), hide_index=True, alt="Deliveries that could not be read, and why")
-    st.caption("Genuine, but not readable or not known to this release. They are kept whole; python -m uar replay reads them again.")
+    st.markdown(
+        quiet("Genuine, but not readable or not known to this release. They are kept whole; python -m uar replay reads them again.")
+    )
 
 
 def reason_table(found: pd.DataFrame, now: int) -> pd.DataFrame:
@@ -126,9 +134,11 @@ def _gaps(state: Collection, zone: str) -> None:
         st.markdown("None. A worker was up all the time since the first start.")
         return
     st.dataframe(gap_table(state.gaps, zone), hide_index=True, alt="Times without recording")
-    st.caption(
-        "No worker was up. Such days are hatched in the calendar, and they bridge a streak instead of breaking it. What Confluence still "
-        "knows of them can be brought in with python -m uar import."
+    st.markdown(
+        quiet(
+            "No worker was up. Such days are hatched in the calendar, and they bridge a streak instead of breaking it. What Confluence still "
+            "knows of them can be brought in with python -m uar import."
+        )
     )
 
 
