@@ -103,7 +103,7 @@ def _refused(state: Collection) -> None:
     st.dataframe(reason_table(found, state.now), hide_index=True, alt="Why senders were refused")
     st.markdown(
         quiet(
-            "A wrong secret on one side is the usual cause: compare it in Confluence and in the settings. Nothing of a refused call is kept."
+            "A wrong secret on one side is the usual cause: compare both. Nothing of a refused call is kept."
         )
     )
 
@@ -136,7 +136,7 @@ def _gaps(state: Collection, zone: str) -> None:
     st.dataframe(gap_table(state.gaps, zone), hide_index=True, alt="Times without recording")
     st.markdown(
         quiet(
-            "No worker was up. Such days are hatched in the calendar, and they bridge a streak instead of breaking it. What Confluence still "
+            "No worker was up. Such days are hatched in the calendar, and a streak goes on across them. What Confluence still "
             "knows of them can be brought in with python -m uar import."
         )
     )
