@@ -227,9 +227,7 @@ def _explained(before: Period | None, median: Median | None) -> str:
     if before:
         sentence = f"Before: {date_range(*before)}; today, which is not over, has no counterpart there."
     if median:
-        sentence += (
-            f" Median: of the {median.members:,} accounts in the group {plain(median.group)}; apps and closed accounts are left out."
-        )
+        sentence += f" Median: of the {median.members:,} accounts in the group {plain(median.group)}, without apps and closed accounts."
     return sentence
 
 
