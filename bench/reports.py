@@ -13,10 +13,10 @@ from bench.questions import QUESTIONS, Question
 from bench.site import Site, months
 from bench.timing import median_ms, milliseconds, table, timed
 from uar.activity import ActivityType
-from uar.report.counting import prepare
 from uar.report.memo import Memo
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
+from uar.report.walk import prepare
 
 ENGINE_RUNS = {"ClickHouse": 5, "DuckDB": 5, "PostgreSQL": 1}
 ZONES = ("Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "UTC")

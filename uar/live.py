@@ -23,9 +23,9 @@ import pandas as pd
 from uar.activity import ActorKind
 from uar.mirror_cache import State, drop_cache, load_cache, save_cache
 from uar.report.blocks import TYPES
-from uar.report.counting import prepare
 from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, Mirror
+from uar.report.walk import prepare
 from uar.store.database import Connection, Engine, read_transaction
 from uar.store.reads import activity_columns, coverage, generation, people, recording_start, spaces
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from uar.activity import ActivityType
-from uar.report.blocks import UInt16
-from uar.report.counting import day_groups, days_in_range, slot_events, types_seen
+from uar.report.blocks import Int64, UInt16
+from uar.report.counting import events_and_types_seen
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 
@@ -22,8 +22,7 @@ def breakdown(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 
 
 def _breakdown(mirror: Mirror, selection: Selection) -> pd.DataFrame:
-    events = slot_events(mirror, selection, days_in_range(selection), day_groups(selection)).sum(axis=0)
-    types = _types_seen(mirror, selection)
+    events, types = _events_and_types(mirror, selection)
     columns = {
         "type": pd.array([kind.key for kind in ActivityType], dtype="str"),
         "events": events,
@@ -35,8 +34,8 @@ def _breakdown(mirror: Mirror, selection: Selection) -> pd.DataFrame:
 
 def active_people(mirror: Mirror, selection: Selection) -> int:
     """How many distinct people have at least one event in the selection, without the unknown person."""
-    return int(np.count_nonzero(_types_seen(mirror, selection)))
+    return int(np.count_nonzero(_events_and_types(mirror, selection)[1]))
 
 
-def _types_seen(mirror: Mirror, selection: Selection) -> UInt16:
-    return mirror.memo.answer(("types seen", selection), lambda: types_seen(mirror, selection))
+def _events_and_types(mirror: Mirror, selection: Selection) -> tuple[Int64, UInt16]:
+    return mirror.memo.answer(("events and types", selection), lambda: events_and_types_seen(mirror, selection))

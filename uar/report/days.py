@@ -9,9 +9,10 @@ import pandas as pd
 
 from uar.activity import ActivityType
 from uar.report.blocks import Int32, Int64
-from uar.report.counting import Bools, counted_people, day_groups, days_in_range, events_and_seen, events_by_person, seen
+from uar.report.counting import counted_people, day_groups, days_in_range, events_and_seen, events_by_person, seen
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
+from uar.report.walk import Bools
 
 
 class Presence(NamedTuple):

@@ -20,13 +20,15 @@ class Memo:
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
 
-    def answer(self, question: Hashable, compute: Callable[[], T]) -> T:
-        """The remembered answer, else a computed one. Two threads that ask at once may both compute."""
+    def answer(self, question: Hashable, compute: Callable[[], T], is_worth: Callable[[T], bool] = lambda _: True) -> T:
+        """The remembered answer, else a computed one, which is kept if it `is_worth` its memory. Two threads may both compute."""
         with self._lock:
             if question in self._answers:
                 self._answers.move_to_end(question)
                 return self._answers[question]  # type: ignore[no-any-return]
         found = compute()
+        if not is_worth(found):
+            return found
         with self._lock:
             self._answers[question] = found
             while len(self._answers) > self._most:

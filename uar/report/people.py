@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from uar.activity import ActivityType
 from uar.report.blocks import QUARTERS_PER_BLOCK, TYPES, Int64
-from uar.report.counting import UNKNOWN_PERSON, blocks_in_range, chosen_types, counted_people, day_groups, days_in_range
+from uar.report.counting import UNKNOWN_PERSON, chosen_types, counted_people, day_groups, days_in_range
 from uar.report.days import PersonCounts, person_counts, presence
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 from uar.report.status import Rules, Status, status_of
 from uar.report.streaks import PersonStreaks, WorkingDays, person_streaks, skipped_days
+from uar.report.walk import blocks_in_range
 from uar.report.zones import day_number
 
 TYPE_COLUMNS = tuple(kind.key for kind in ActivityType)
