@@ -138,3 +138,9 @@ def test_json_lines(store: Engine, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_imported_says_why(store: Engine, tmp_path: Path, name: str, content: str, sentence: str) -> None:
     with pytest.raises(UnreadableFile, match=sentence):
         load(store, tmp_path, content, name)
+
+
+@pytest.mark.parametrize("source", ["pipeline", "access_log", "backfill"])
+def test_a_source_without_names_of_its_own_may_use_any_name_of_the_catalogue(store: Engine, tmp_path: Path, source: str) -> None:
+    imported = load(store, tmp_path, f"{HEADER}\nacme,2026-03-29T03:30:00Z,page_viewed,u1,,,,{source},")
+    assert (imported.inserted, imported.bad_lines) == (1, [])

@@ -29,6 +29,7 @@ BATCH = 5_000
 LONGEST_TEXT = 255
 LONGEST_CELL = 1_000_000
 LEAST_DIGITS, MOST_DIGITS = 9, 18  # of epoch milliseconds: eight digits would be a date such as 20260329
+WITH_NAMES = (Source.FORGE, Source.CONNECT, Source.DATACENTER)
 SOURCES = {source.key: source for source in Source}
 TYPES = {kind.key: kind for kind in ActivityType}
 
@@ -190,10 +191,10 @@ def _source(cells: Mapping[str, Any]) -> Source | None:
 
 
 def _entry(source: Source | None, event_name: str) -> Entry:
-    """The meaning of an event name: a type's own word, else what the catalogue of the source says, of any source if none is named."""
+    """The meaning of an event name: a type's own word, else from the catalogue: its source's own names if it has any."""
     if event_name.lower() in TYPES:
         return Entry(TYPES[event_name.lower()], "", is_activity=True)
-    for candidate in Source if source in (None, Source.IMPORT) else (source,):
+    for candidate in (source,) if source in WITH_NAMES else Source:
         entry = lookup(candidate, event_name)
         if entry is not None:
             return entry

@@ -25,6 +25,7 @@ MAX_DEPTH = 64
 MAX_NAME = 255
 MAX_TITLE = 1024
 INT64_MAX = 2**63 - 1
+MOST_DIGITS = 18  # that surely fit into 64 bits
 INT64_MIN = -(2**63)
 BOM = b"\xef\xbb\xbf"
 # Every digit becomes 0, all else a blank: nineteen zeros in a row may be a number beyond 64 bits.
@@ -155,7 +156,7 @@ def id_at(payload: Payload) -> str | None:
     (community.developer.atlassian.com/t/temporary-idasstring-field-in-confluence-webhooks/57993).
     """
     value = payload.get("idAsString")
-    if value is None:
+    if value is None or value == "":
         value = payload.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -177,8 +178,10 @@ def account_at(payload: Payload, name: str) -> str | None:
 
 
 def epoch_ms_at(payload: Payload, name: str) -> int | None:
-    """Epoch milliseconds under `name`; None if it is missing or no number, so that the arrival time stands in."""
+    """Epoch milliseconds under `name`, also as digits in text; None if it is missing or no number, so that the arrival time stands in."""
     value = payload.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not INT64_MIN <= value <= INT64_MAX:

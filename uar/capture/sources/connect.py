@@ -32,7 +32,7 @@ from uar.capture.payload import (
     text_at,
     without_title,
 )
-from uar.capture.sources.webhook_body import subjects
+from uar.capture.sources.webhook_body import space_key, subjects
 
 # Apps keep their settings as content properties; those are no act of anybody
 # (developer.atlassian.com/cloud/confluence/confluence-entity-properties).
@@ -120,8 +120,8 @@ def _subjects(payload: Payload, event_name: str, kind: str) -> list[tuple[str | 
 
 
 def _relation_subject(payload: Payload) -> Subject:
-    relation = object_at(payload, "relationData") or payload
-    target = object_at(relation, "target") or {}
+    target = object_at(object_at(payload, "relationData") or {}, "target") or object_at(payload, "target") or {}
+    target = object_at(target, "content") or target
     space = object_at(target, "space") or {}
     key = text_at(target, "spaceKey") or text_at(space, "key")
     return Subject(id_at(target), text_at(target, "title", MAX_TITLE), key, text_at(space, "name"))
@@ -136,4 +136,4 @@ def _bare_subject(payload: Payload) -> Subject:
     if content_id is None:
         raise Unreadable("The content has no id.")
     space = object_at(payload, "space") or {}
-    return Subject(content_id, text_at(payload, "title", MAX_TITLE), text_at(space, "key"), text_at(space, "name"))
+    return Subject(content_id, text_at(payload, "title", MAX_TITLE), space_key(payload), text_at(space, "name"))

@@ -51,7 +51,7 @@ def normalize(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
     with about_event(event_name):
         account = account_at(payload, "atlassianId")
         subject = event_subject(payload, entry.object)
-        is_like = event_name == RELATION_CREATED and text_at(payload, "relationName") == "like"
+        is_like = event_name == RELATION_CREATED and relation_name(payload) == "like"
         return [
             make_activity(
                 delivery,
@@ -95,6 +95,8 @@ def object_ids(payload: Payload) -> list[str]:
     """The ids of every object the event names, each with its role."""
     ids = [f"{name} {found}" for name in OBJECTS if (found := _any_id(object_at(payload, name))) is not None]
     for side in ("source", "target"):
+        if (found := _any_id(object_at(payload, side))) is not None:
+            ids.append(f"{side} {found}")
         for kind, value in sorted((object_at(payload, side) or {}).items()):
             if isinstance(value, dict) and (found := _any_id(value)) is not None:
                 ids.append(f"{side} {kind} {found}")
@@ -108,12 +110,19 @@ def event_subject(payload: Payload, kind: str) -> Subject:
         return _content_subject(object_at(payload, "attachment"), kind)
     target = object_at(payload, "target") if kind == "relation" else payload
     content = object_at(target or {}, "content")
+    if kind == "relation" and target and content is None and target.get("id") is not None:
+        content = target
     if content is not None or kind in NEEDS_CONTENT:
         return _content_subject(content, kind)
     space = object_at(target or {}, "space")
     if space is None and kind == "space":
         raise Unreadable("The event does not say which space it is about.")
     return Subject(None, None, *_space(space or {}))
+
+
+def relation_name(payload: Payload) -> str | None:
+    """What kind of relation it is, such as `like` or `watching`."""
+    return text_at(payload, "relationName") or text_at(object_at(payload, "relationData") or {}, "relationName")
 
 
 def twin(event_name: str, is_like: bool, content_id: str | None) -> Twin | None:
@@ -129,7 +138,8 @@ def _content_subject(content: Payload | None, kind: str) -> Subject:
         raise Unreadable(f"The {kind} has no id.")
     key, name = _space(object_at(content, "space") or {})
     if key is None:
-        key, name = _space(object_at(object_at(content, "container") or {}, "space") or {})
+        container = object_at(content, "container") or {}
+        key, name = _space(object_at(container, "space") or container)
     return Subject(content_id, text_at(content, "title", MAX_TITLE), key, name)
 
 
