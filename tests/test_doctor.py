@@ -181,8 +181,12 @@ def test_refused_senders_and_a_quarantine_are_warnings(store: Engine, store_url:
     now = time.time()
     with write_transaction(store) as connection:
         count_deliveries(connection, {(Source.DATACENTER, "wiki", "refused"): 3}, int(now * 1000))
+        count_deliveries(connection, {(Source.FORGE, "", "refused"): 2}, int(now * 1000))
         record_quarantined(connection, [Quarantined(Source.DATACENTER, "wiki", "page_exploded", "1", int(now * 1000), "unknown", b"{}")])
     findings = of_store(store_url, tmp_path, now)
+    assert not [finding for finding in findings if "Forge" in finding.sentence and "genuine" in finding.sentence]
+    nobody = "Forge app, senders without a proven site: 2 were refused in the last week: compare the secret on both sides."
+    assert Finding(WARN, nobody) in findings
     refused = "Data Center (wiki): no genuine delivery has ever come. 3 were refused in the last week: compare the secret on both sides."
     assert Finding(WARN, refused) in findings
     assert findings[-1].level == WARN

@@ -234,6 +234,10 @@ def _clock_of(connection: Connection, now: float) -> Iterator[Finding]:
 def _deliveries_of(row: Mapping[Hashable, Any], now: float) -> Finding:
     where = f"{row['source']} ({row['site']})" if row["site"] else str(row["source"])
     refused = f" {row['refused']:,} were refused in the last week: compare the secret on both sides." if row["refused"] else ""
+    if not row["site"] and not row["last_at"]:  # who is refused may name no site: that says nothing about the sites that are heard
+        return Finding(
+            WARN if refused else OK, f"{where}, senders without a proven site:{refused or ' none was refused in the last week.'}"
+        )
     if not row["last_at"]:
         return Finding(WARN, f"{where}: no genuine delivery has ever come.{refused}")
     age = now - row["last_at"] / 1000
