@@ -280,9 +280,7 @@ def _style(colors: Palette) -> dict[str, dict[str, str]]:
         ".ag-row": {"cursor": "pointer"},
         ".ag-header-cell-text": {"word-break": "normal", "overflow-wrap": "normal"},
         # Ten of these icons are noise and take the room of the words; they come with the mouse, the keyboard, or a filter that is set.
-        ".ag-header-cell-filter-button": {"position": "absolute", "right": "6px"},
-        ".ag-right-aligned-header .ag-header-cell-filter-button": {"right": "auto", "left": "2px"},
-        ".ag-header-cell:not(:hover):not(:focus-within) .ag-header-cell-filter-button:not(.ag-filter-active)": {"opacity": "0"},
+        ".ag-header-cell:not(:hover):not(:focus-within) .ag-header-cell-filter-button:not(.ag-filter-active)": {"display": "none"},
         ".ag-cell": {"font-variant-numeric": "tabular-nums"},
         ".ag-cell.person": {"font-weight": "600"},
         ".ag-cell.line": {
