@@ -101,11 +101,7 @@ def _refused(state: Collection) -> None:
         return
     st.header("Refused", anchor=False)
     st.dataframe(reason_table(found, state.now), hide_index=True, alt="Why senders were refused")
-    st.markdown(
-        quiet(
-            "A wrong secret on one side is the usual cause: compare both. Nothing of a refused call is kept."
-        )
-    )
+    st.markdown(quiet("A wrong secret on one side is the usual cause: compare both. Nothing of a refused call is kept."))
 
 
 def _quarantine(state: Collection) -> None:
