@@ -73,12 +73,15 @@ class Codes:
         return np.flatnonzero(np.isin(self.ids, wanted))
 
 
+MOST_TABLES = 8  # of 150,000 people some 50 MB each
+
+
 @dataclass(frozen=True, eq=False)
 class Mirror:
     """All activities of one site: blocks by week number, ascending, and the codes of people and spaces.
 
     `rows` is the number of rows (equal person, quarter, type and space are one row), `activities` the sum of their counts.
-    `memo` remembers answers about this very mirror.
+    `memo` remembers answers about this very mirror; `tables` the few that have a row for everybody, which are large.
     """
 
     blocks: Mapping[int, Block]
@@ -86,6 +89,7 @@ class Mirror:
     spaces: Codes
     activities: int
     memo: Memo = field(default_factory=Memo, repr=False)
+    tables: Memo = field(default_factory=lambda: Memo(MOST_TABLES), repr=False)
 
     @staticmethod
     def empty() -> Mirror:

@@ -61,7 +61,7 @@ def people_table(
     with a gap in recording, which streaks bridge.
     """
     question = ("people table", selection, rules, working_days, unknown, _Same(people), _Same(groups))
-    return mirror.memo.answer(question, lambda: _table(mirror, people, selection, rules, groups, working_days, unknown)).copy(deep=False)
+    return mirror.tables.answer(question, lambda: _table(mirror, people, selection, rules, groups, working_days, unknown)).copy(deep=False)
 
 
 class _Same:
@@ -124,7 +124,7 @@ def counts_by_person(
     The sums of the events and type columns are those of the calendar, less what the unknown person did.
     """
     question = ("people", selection, today, working_days, unknown)
-    return mirror.memo.answer(question, lambda: _counts(mirror, selection, today, working_days, unknown)).copy(deep=False)
+    return mirror.tables.answer(question, lambda: _counts(mirror, selection, today, working_days, unknown)).copy(deep=False)
 
 
 def _counts(mirror: Mirror, selection: Selection, today: date, working_days: WorkingDays | None, unknown: frozenset[date]) -> pd.DataFrame:
