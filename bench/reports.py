@@ -94,7 +94,7 @@ def _new_ms(mirror: Mirror, question: Question, selection: Selection) -> float:
     """How long a question takes that nobody asked before."""
     for block in mirror.blocks.values():
         block.memo.forget()
-    return timed(lambda: question.ours(replace(mirror, memo=Memo()), selection))[1]
+    return timed(lambda: question.ours(replace(mirror, memo=Memo(), tables=Memo()), selection))[1]
 
 
 def _peer(engine: Engine, question: Question, selection: Selection, ours: list[tuple[int, ...]], our_ms: float) -> str:
