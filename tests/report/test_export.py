@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uar.activity import ActivityType
@@ -141,6 +141,7 @@ def test_with_semicolons_a_comma_is_what_could_split_a_cell() -> None:
     assert [row["display_name"] for row in lines(content, ";")] == ["a, =1", "b;c"]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from(list("ab =+-@|%;,\t\r\n\"'\u200b＝")), max_size=12))
 def test_no_field_starts_a_formula_whichever_separator_is_taken(name: str) -> None:
     content = users_csv(ONE.assign(display_name=[name]), HEADING).decode()
@@ -150,6 +151,7 @@ def test_no_field_starts_a_formula_whichever_separator_is_taken(name: str) -> No
                 assert not cell.startswith(("=", "+", "-", "@", "|", "%", "＝"))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20).filter(lambda text: defused(text) == text))
 def test_every_harmless_name_comes_back_unchanged(name: str) -> None:
     assert lines(users_csv(ONE.assign(display_name=[name]), HEADING))[0]["display_name"] == name

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uar.activity import ActivityType
@@ -81,6 +81,7 @@ def streaks(days: set[date], off_weekend: bool) -> tuple[int, int]:
     return longest, current if TODAY in days else before_today
 
 
+@settings(deadline=None)
 @given(
     acts=ACTS,
     zone=st.sampled_from(ZONES),
@@ -110,6 +111,7 @@ def test_every_number_is_that_of_a_recount(
         assert [row[kind.key] for kind in ActivityType] == [sum(one == kind for _, one in mine) for kind in ActivityType]
 
 
+@settings(deadline=None)
 @given(acts=ACTS, zone=st.sampled_from(ZONES))
 def test_people_add_up_to_the_calendar_less_the_unknown_person(acts: list[Act], zone: str) -> None:
     mirror, selection = mirror_of(acts), Selection(FIRST, TODAY, zone)
@@ -121,6 +123,7 @@ def test_people_add_up_to_the_calendar_less_the_unknown_person(acts: list[Act], 
     assert table["active_days"].sum() == everything["people"].sum()
 
 
+@settings(deadline=None)
 @given(acts=ACTS, zone=st.sampled_from(ZONES), spaces=st.none() | st.sets(st.integers(0, 2), min_size=1))
 def test_the_line_has_the_steps_of_the_last_thirty_days(acts: list[Act], zone: str, spaces: set[int] | None) -> None:
     chosen_spaces = None if spaces is None else frozenset(spaces)
@@ -195,6 +198,39 @@ def test_an_answer_is_kept_for_the_same_people_only() -> None:
     again = people_table(mirror, people, selection, rules)
     assert again.columns.tolist() == list(COLUMNS)
     assert people_table(mirror, directory(2), selection, rules)["id"].tolist() == [2]
+
+
+def days_of_march(*days: int) -> Mirror:
+    """Person 1 viewed a page at noon of these days of March 2026; the 28th was a Saturday."""
+    noons = [(date(2026, 3, day) - date(2026, 2, 20)).days * 96 + 48 for day in days]
+    return mirror_of([(1, noon, 0, 1) for noon in noons])
+
+
+def test_a_quiet_weekend_is_bridged_with_working_days_only() -> None:
+    mirror, people, selection = days_of_march(26, 27, 30, 31), directory(1), Selection(FIRST, TODAY, "UTC")
+    found = [
+        people_table(mirror, people, selection, Rules(TODAY, "UTC"), working_days=working_days).iloc[0]
+        for working_days in (None, WorkingDays(), None)
+    ]
+    assert [(row["active_days"], row["longest_streak"], row["current_streak"]) for row in found] == [(4, 2, 2), (4, 4, 4), (4, 2, 2)]
+
+
+def test_a_quiet_day_with_a_gap_in_recording_is_bridged() -> None:
+    mirror, people, selection = days_of_march(27, 28, 30, 31), directory(1), Selection(FIRST, TODAY, "UTC")
+    found = [
+        people_table(mirror, people, selection, Rules(TODAY, "UTC"), unknown=unknown).iloc[0]
+        for unknown in (frozenset[date](), frozenset({date(2026, 3, 29)}))
+    ]
+    assert [(row["active_days"], row["longest_streak"], row["current_streak"]) for row in found] == [(4, 2, 2), (4, 4, 4)]
+
+
+def test_new_groups_show_at_once() -> None:
+    mirror, people, selection = days_of_march(31), directory(1), Selection(FIRST, TODAY, "UTC")
+    found = [
+        people_table(mirror, people, selection, Rules(TODAY, "UTC"), groups=groups)["groups"].tolist()
+        for groups in (None, pd.Series({1: "Ants"}), pd.Series({1: "Ants; zebras"}))
+    ]
+    assert found == [[""], ["Ants"], ["Ants; zebras"]]
 
 
 @pytest.mark.parametrize(("members", "expected"), [(range(1, 6), 3.0), (range(1, 5), None)])

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uar.report.status import Rules, Status, status_of
@@ -119,6 +119,7 @@ SOME_TIME = st.integers(
 )
 
 
+@settings(deadline=None)
 @given(
     last=st.none() | SOME_TIME,
     atlassian=st.none() | SOME_TIME,
