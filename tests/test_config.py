@@ -95,6 +95,8 @@ def test_one_configured_sender_is_a_source(source: dict[str, str], tmp_path: Pat
         ("UAR_STATUS_DAYS", "30", "'30' is not two rising numbers of days"),
         ("UAR_STORE_TITLES", "perhaps", "'perhaps' is neither true nor false"),
         ("UAR_PRIVACY", "open", "'open' is none of named, pseudonymous, team"),
+        ("UAR_PRIVACY", "pseudonymous", "this release shows names only"),
+        ("UAR_PRIVACY", "team", "this release shows names only"),
         ("UAR_FORGE_APP_ID", "my-app", "'my-app' is not of the form ari:cloud:ecosystem::app/<uuid>"),
         ("UAR_FORGE_JWKS_URL", "ftp://keys", "is not an address that starts with https:// or http://"),
         ("UAR_DATABASE_URL", "mysql://db/uar", "needs sqlite:///path or postgresql://"),

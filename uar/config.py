@@ -22,6 +22,7 @@ ATLASSIAN_JWKS_URL = "https://forge.cdn.prod.atlassian-dev.net/.well-known/jwks.
 FORGE_APP_ID = re.compile(r"ari:cloud:ecosystem::app/[0-9a-fA-F-]{36}")
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRIVACY_MODES = ("named", "pseudonymous", "team")
+BUILT_PRIVACY_MODES = ("named",)  # a mode that is not built must stop the start, not show names all the same
 
 
 class ConfigError(Exception):
@@ -79,9 +80,9 @@ SETTINGS = (
     Setting("UAR_CONFLUENCE_CREDENTIALS", "", "`site=email:API token` (Cloud) or `site=token` (Data Center) pairs.", is_secret=True),
     Setting("UAR_TIMEZONE", "UTC", "The site's timezone, used where no viewer is there."),
     Setting("UAR_STATUS_DAYS", "30/90", "Limits of Active and Low, in days."),
-    Setting("UAR_RETENTION_MONTHS", "25", "Activities older than this are pruned."),
+    Setting("UAR_RETENTION_MONTHS", "25", "How long activities are to be kept; nothing prunes them yet."),
     Setting("UAR_STORE_TITLES", "false", "Keep page titles for the person's time line."),
-    Setting("UAR_PRIVACY", "named", "`named`, `pseudonymous` or `team`."),
+    Setting("UAR_PRIVACY", "named", "`named`; `pseudonymous` and `team` are not built yet and stop the start."),
     Setting("UAR_DOCUMENTATION_URL", "", "Target of the Documentation button; empty: the guide that the dashboard serves itself."),
     Setting("UAR_SUPPORT_URL", "", "Target of the Support button; empty: the support page of that guide."),
     Setting("UAR_SPOOL_LIMIT_MB", "2048", "Size of the spool above which the worker answers 503."),
@@ -152,7 +153,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         status_days=_status_days(values["STATUS_DAYS"]),
         retention_months=_number(values, "RETENTION_MONTHS", 1, 1200),
         store_titles=_flag(values, "STORE_TITLES"),
-        privacy=_choice(values, "PRIVACY", PRIVACY_MODES),
+        privacy=_privacy(values),
         documentation_url=_optional_url("DOCUMENTATION_URL", values),
         support_url=_optional_url("SUPPORT_URL", values),
         spool_limit_mb=_number(values, "SPOOL_LIMIT_MB", 1, 1_000_000),
@@ -230,6 +231,13 @@ def _choice(values: Mapping[str, str], name: str, choices: tuple[str, ...]) -> s
     if values[name].lower() not in choices:
         raise ConfigError(f"{PREFIX}{name}: {values[name]!r} is none of {', '.join(choices)}.")
     return values[name].lower()
+
+
+def _privacy(values: Mapping[str, str]) -> str:
+    mode = _choice(values, "PRIVACY", PRIVACY_MODES)
+    if mode not in BUILT_PRIVACY_MODES:
+        raise ConfigError(f"{PREFIX}PRIVACY: this release shows names only; {mode} is not built yet. Set named, or wait for it.")
+    return mode
 
 
 def _pairs(values: Mapping[str, str], name: str) -> list[tuple[str, str]]:
