@@ -9,6 +9,7 @@ import asyncio
 import base64
 import gc
 import hashlib
+import importlib
 import logging
 import re
 import socket
@@ -106,6 +107,7 @@ def content_security_policy(index: str) -> str:
 @asynccontextmanager
 async def _lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
     """Load the mirrors while the server already answers; whoever comes meanwhile waits for the same loading."""
+    _import_pages()
     warming = asyncio.create_task(asyncio.to_thread(_warm_up))
     try:
         yield {}
@@ -113,8 +115,16 @@ async def _lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
         warming.cancel()
 
 
+def _import_pages() -> None:
+    """Import what the pages need before any thread does: two that import SQLAlchemy for the first time at once can see it half made.
+
+    Not at the top of this module: cached functions are imported once Streamlit's runtime is up, else they would get a storage of their own.
+    """
+    for name in ("frame", "grid", "calendar", "sections", "person_dialog", "collection"):
+        importlib.import_module(f"uar.ui.{name}")
+
+
 def _warm_up() -> None:
-    # Cached functions are imported once Streamlit's runtime is up, else they would get a storage of their own.
     from uar.ui import data
 
     try:
