@@ -120,7 +120,7 @@ def _import_pages() -> None:
 
     Not at the top of this module: cached functions are imported once Streamlit's runtime is up, else they would get a storage of their own.
     """
-    for name in ("frame", "grid", "calendar", "sections", "person_dialog", "collection"):
+    for name in ("frame", "calendar", "sections"):  # not the grid: its component registers itself in the first run of a script
         importlib.import_module(f"uar.ui.{name}")
 
 
