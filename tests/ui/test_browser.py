@@ -24,6 +24,7 @@ def open_dashboard(page: Page, address: str) -> None:
 def click_day(page: Page, week: int, row: int) -> None:
     """Click a cell of the calendar by its place; weeks are counted from the last one, 0, backwards."""
     chart = page.locator(".st-key-calendar .nsewdrag")
+    expect(chart).to_be_visible()  # it is away for a moment while it is drawn anew
     box = chart.bounding_box()
     assert box is not None
     weeks = round(box["width"] / box["height"] * 8 - 0.2)
@@ -31,7 +32,9 @@ def click_day(page: Page, week: int, row: int) -> None:
 
 
 def click_type(page: Page, row: int) -> None:
-    box = page.locator(".st-key-breakdown .nsewdrag").bounding_box()
+    chart = page.locator(".st-key-breakdown .nsewdrag")
+    expect(chart).to_be_visible()
+    box = chart.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * (row + 0.5) / 10)
 
