@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import streamlit as st
 
 from uar.activity import ActivityType
@@ -30,9 +32,8 @@ def chips(filters: Filters) -> dict[str, str]:
     return found
 
 
-def show_chips(filters: Filters) -> None:
-    """Draw the chips; nothing if nothing is filtered."""
-    found = chips(filters)
+def show_chips(found: Mapping[str, str], lift: Callable[[str], None] = clear, lift_all: Callable[[], None] = clear_all) -> None:
+    """Draw a chip per filter (its key and words) and what lifts them all; nothing if nothing is filtered."""
     if not found:
         return
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="chips"):
@@ -43,11 +44,11 @@ def show_chips(filters: Filters) -> None:
                 icon=":material/close:",
                 icon_position="right",
                 help="Remove this filter",
-                on_click=clear,
+                on_click=lift,
                 args=(key,),
             )
         if len(found) > 1:
-            st.button("Clear all", key="chip.all", type="tertiary", on_click=clear_all)
+            st.button("Clear all", key="chip.all", type="tertiary", on_click=lift_all)
 
 
 def _few(names: list[str]) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 from uar.report.export import Heading, users_csv, users_file_name, with_mark
 from uar.report.status import Status
 from uar.ui.calendar_figure import NO_BAR
-from uar.ui.chips import chips
+from uar.ui.chips import chips, show_chips
 from uar.ui.filters import BOUND, clear, clear_all, remember_default
 from uar.ui.frame import View
 from uar.ui.grid import CHOICE, DEFAULT_COLUMNS, STATUS_COLORS
@@ -62,21 +62,7 @@ def show_people_chips(view: View, filters: PeopleFilters) -> None:
     """Draw every active filter as a chip that lifts it."""
     found = chips(view.filters) | people_chips(filters)
     found.pop("day", None)  # the list is of the whole period
-    if not found:
-        return
-    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="chips"):
-        for key, words in found.items():
-            st.button(
-                plain(words),
-                key=f"chip.{key}",
-                icon=":material/close:",
-                icon_position="right",
-                help="Remove this filter",
-                on_click=_lift,
-                args=(key,),
-            )
-        if len(found) > 1:
-            st.button("Clear all", key="chip.all", type="tertiary", on_click=clear_everything)
+    show_chips(found, _lift, clear_everything)
 
 
 def _lift(key: str) -> None:
