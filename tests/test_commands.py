@@ -306,6 +306,21 @@ def test_replay_reads_the_quarantine_again(store: Engine, run: Run) -> None:
         assert [row.event_name for row in quarantined(connection, 10)] == ["page_exploded"]
 
 
+def test_prune_counts_first_and_then_removes(site: Engine, run: Run) -> None:
+    """The activities are of March 2026; of the clock of this machine only that it is later is known."""
+    since = datetime.now(UTC).year * 12 + datetime.now(UTC).month - (2026 * 12 + 3)
+    assert since > 1, "this machine's clock is wrong"
+    dry = printed(run("prune", "--dry-run", UAR_RETENTION_MONTHS="1"))
+    assert dry.startswith("5 activities are older than ")
+    assert dry.endswith(" UTC (1 months); none was removed.\n")
+    assert printed(run("prune", UAR_RETENTION_MONTHS="1200")).startswith("0 activities older than ")
+    assert printed(run("prune", UAR_RETENTION_MONTHS="1")).startswith("5 activities older than ")
+    assert printed(run("prune", UAR_RETENTION_MONTHS="1")).endswith(" were removed.\n")
+    with read_transaction(site) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM activities").scalar_one() == 0
+        assert connection.exec_driver_sql("SELECT count(last_active_at) FROM people").scalar_one() == 3
+
+
 def test_the_doctor_reports_each_check_and_fails_on_a_failure(run: Run) -> None:
     result = run("doctor")
     assert result.exit_code == 0

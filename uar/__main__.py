@@ -4,7 +4,7 @@
     demo · import · replay         bring activities into the store
     sync · import-users            bring names, groups and spaces from Confluence
     report                         print what the pages show (uar/commands/report.py)
-    doctor · migrate · backup · restore     look after it
+    doctor · migrate · prune · backup · restore     look after it
 
 Each command imports what it needs when it runs, so that `--help` is quick. What goes wrong ends as one sentence on standard error:
 exit code 2 for a wrong setting or option, 1 for a store or file that does not do its part.
@@ -60,17 +60,20 @@ def up() -> None:
 
 @main.command()
 def worker() -> None:
-    """Start the worker alone: it receives deliveries from Confluence, and reads the directory once a day."""
+    """Start the worker alone: it receives deliveries from Confluence, and once a day reads the directory and prunes."""
     from uar.capture.worker import serve
     from uar.confluence.schedule import DirectoryThread
+    from uar.retention import RetentionThread
 
     settings = load_settings()
-    directory = DirectoryThread(settings)
-    directory.start()
+    beside = (DirectoryThread(settings), RetentionThread(settings))
+    for thread in beside:
+        thread.start()
     try:
         serve(settings)
     finally:
-        directory.stop()
+        for thread in beside:
+            thread.stop()
 
 
 @main.command()
@@ -180,6 +183,26 @@ def migrate() -> None:
     """Create the store's tables or bring them to this release."""
     migrated_store(load_settings())
     click.echo("The store is up to date.")
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+def prune(dry_run: bool) -> None:
+    """Remove activities older than UAR_RETENTION_MONTHS, as the worker does once a day. Goes on where it was interrupted."""
+    from uar.retention import now_ms, oldest_kept
+    from uar.store.retention import count_older
+    from uar.store.retention import prune as run
+
+    settings = load_settings()
+    engine = migrated_store(settings)
+    before = oldest_kept(now_ms(), settings.retention_months)
+    since = f"{datetime.fromtimestamp(before / 1000, UTC):%Y-%m-%d %H:%M} UTC ({settings.retention_months} months)"
+    if dry_run:
+        click.echo(f"{count_older(engine, before):,} activities are older than {since}; none was removed.")
+        return
+    with progress_bar("Pruning") as progress:
+        removed = run(engine, before, progress)
+    click.echo(f"{removed:,} activities older than {since} were removed.")
 
 
 def list_bad_lines(file: Path, bad_lines: Sequence[tuple[int, str]]) -> None:

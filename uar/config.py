@@ -80,7 +80,7 @@ SETTINGS = (
     Setting("UAR_CONFLUENCE_CREDENTIALS", "", "`site=email:API token` (Cloud) or `site=token` (Data Center) pairs.", is_secret=True),
     Setting("UAR_TIMEZONE", "UTC", "The site's timezone, used where no viewer is there."),
     Setting("UAR_STATUS_DAYS", "30/90", "Limits of Active and Low, in days."),
-    Setting("UAR_RETENTION_MONTHS", "25", "How long activities are to be kept; nothing prunes them yet."),
+    Setting("UAR_RETENTION_MONTHS", "25", "Activities older than this are pruned."),
     Setting("UAR_STORE_TITLES", "false", "Keep page titles for the person's time line."),
     Setting("UAR_PRIVACY", "named", "`named`; `pseudonymous` and `team` are not built yet and stop the start."),
     Setting("UAR_DOCUMENTATION_URL", "", "Target of the Documentation button; empty: the guide that the dashboard serves itself."),
