@@ -17,6 +17,9 @@ from click.testing import CliRunner, Result
 
 from uar.__main__ import main
 from uar.activity import Activity, ActivityType, ActorKind, Source, identity
+from uar.app_tokens import AppTokens
+from uar.capture.worker import WorkerError
+from uar.config import Settings
 from uar.store.database import Engine, open_store, read_transaction, write_transaction
 from uar.store.directory import Group, save_groups, save_members
 from uar.store.reads import find_site, people, quarantined
@@ -319,6 +322,35 @@ def test_prune_counts_first_and_then_removes(site: Engine, run: Run) -> None:
     with read_transaction(site) as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM activities").scalar_one() == 0
         assert connection.exec_driver_sql("SELECT count(last_active_at) FROM people").scalar_one() == 3
+
+
+def test_the_worker_hands_what_deliveries_bring_to_the_directory_and_ends_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[object] = []
+
+    class Thread:
+        def __init__(self, settings: Settings, **given: object) -> None:
+            seen.extend(given.values())
+
+        def start(self) -> None:
+            seen.append("start")
+
+        def stop(self) -> None:
+            seen.append("stop")
+
+    def serve(settings: Settings, app_tokens: AppTokens) -> None:
+        seen.append(app_tokens)
+        raise WorkerError("The port is taken.")
+
+    monkeypatch.setattr("uar.confluence.schedule.DirectoryThread", Thread)
+    monkeypatch.setattr("uar.retention.RetentionThread", Thread)
+    monkeypatch.setattr("uar.capture.worker.serve", serve)
+    refused(CliRunner().invoke(main, ["worker"]), 1, "The port is taken.")
+    tokens = seen[0]
+    assert isinstance(tokens, AppTokens)
+    assert seen == [tokens, "start", "start", tokens, "stop", "stop"]
 
 
 def test_the_doctor_reports_each_check_and_fails_on_a_failure(run: Run) -> None:

@@ -34,7 +34,7 @@ def test_keys_are_short_enough_for_forge() -> None:
     assert all(len(key) <= 23 for key in keys)
 
 
-def test_the_manifest_asks_for_the_scopes_of_its_events() -> None:
+def test_the_manifest_asks_for_the_scopes_of_its_events_and_of_the_directory() -> None:
     assert listed(r'^    - "((?:read|write):[^"]+)"') == [
         "read:app-system-token",
         "read:confluence-content.summary",
@@ -44,4 +44,6 @@ def test_the_manifest_asks_for_the_scopes_of_its_events() -> None:
         "write:confluence-space",
         "read:confluence-user",
         "read:confluence-groups",
+        "read:user:confluence",
+        "read:space:confluence",
     ]

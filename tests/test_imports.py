@@ -27,7 +27,8 @@ ONLY_IN = {
 # Places, and what must not be imported there.
 NEVER_IN = {
     "uar/report/": ("uar.store", "uar.capture", "uar.confluence", "uar.ui", "uar.config"),
-    "uar/capture/": ("uar.report", "uar.ui", "uar.live"),
+    "uar/capture/": ("uar.report", "uar.ui", "uar.live", "uar.confluence"),
+    "uar/confluence/": ("uar.report", "uar.ui", "uar.live", "uar.capture"),
     "uar/store/": ("uar.report", "uar.ui", "uar.capture", "uar.live"),
     "uar/activity.py": ("uar.",),
     "uar/config.py": ("uar.",),
@@ -93,6 +94,7 @@ def test_a_page_reads_top_down(path: Path) -> None:
         ("uar/live.py", "import streamlit as st"),
         ("pages/user_status.py", "from sqlalchemy import select"),
         ("uar/capture/worker.py", "import requests"),
+        ("uar/capture/app.py", "from uar.confluence.client import Client"),
     ],
 )
 def test_a_misplaced_import_is_found(path: str, source: str) -> None:

@@ -61,16 +61,18 @@ def up() -> None:
 @main.command()
 def worker() -> None:
     """Start the worker alone: it receives deliveries from Confluence, and once a day reads the directory and prunes."""
+    from uar.app_tokens import AppTokens
     from uar.capture.worker import serve
     from uar.confluence.schedule import DirectoryThread
     from uar.retention import RetentionThread
 
     settings = load_settings()
-    beside = (DirectoryThread(settings), RetentionThread(settings))
+    app_tokens = AppTokens()
+    beside = (DirectoryThread(settings, app_tokens=app_tokens), RetentionThread(settings))
     for thread in beside:
         thread.start()
     try:
-        serve(settings)
+        serve(settings, app_tokens)
     finally:
         for thread in beside:
             thread.stop()

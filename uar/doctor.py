@@ -65,7 +65,8 @@ def sources(settings: Settings, now: float) -> Iterator[Finding]:
             "UAR_CONNECT_TOKENS (docs/connect.md).",
         )
     for site in sorted(set(settings.confluence_urls) - set(settings.confluence_credentials)):
-        yield Finding(WARN, f"No names can be read from {site}: give it a login in UAR_CONFLUENCE_CREDENTIALS.")
+        forge = " (a Cloud site whose Forge app delivers needs none)" if settings.forge_app_id else ""
+        yield Finding(WARN, f"No names can be read from {site}: give it a login in UAR_CONFLUENCE_CREDENTIALS{forge}.")
     for site in sorted(set(settings.confluence_credentials) - set(settings.confluence_urls)):
         yield Finding(WARN, f"UAR_CONFLUENCE_CREDENTIALS has a login for {site}, but UAR_CONFLUENCE_URLS has no address for it.")
 

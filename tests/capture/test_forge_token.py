@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from tests.capture.senders import APP_ID, CLOUD_ID, KeyHost, claims, forge_token, key_host, key_set, private_key
 from uar.capture.delivery import Refused, Undecided
-from uar.capture.forge_token import Trust, TrustedTokens, bearer_token, key_id, verify_token
+from uar.capture.forge_token import Trust, TrustedTokens, app_token, bearer_token, key_id, verify_token
 from uar.capture.keyset import KeySet, KeySetUnavailable, fetch_key_set, parse_key_set
+from uar.config import Secret
 
 NOW = 1_795_500_000.0
 TRUST = Trust(APP_ID)
@@ -390,13 +391,62 @@ def test_a_proven_token_ends_with_its_time_and_with_its_key(tmp_path: Path) -> N
 
         async def act(keys: KeySet) -> None:
             tokens = TrustedTokens(keys, TRUST)
-            assert await tokens.site(headers, NOW) == CLOUD_ID
-            assert await tokens.site(headers, NOW + 24) == CLOUD_ID
+            assert (await tokens.proven(headers, NOW)).site == CLOUD_ID
+            assert (await tokens.proven(headers, NOW + 24)).site == CLOUD_ID
             with pytest.raises(Refused):
-                await tokens.site(headers, NOW + 60)
+                await tokens.proven(headers, NOW + 60)
             host.text = key_set("key-2")
             await keys.refresh()
             with pytest.raises((Refused, Undecided)):
-                await tokens.site(headers, NOW)
+                await tokens.proven(headers, NOW)
 
         asked(tmp_path, act, host)
+
+
+GATEWAY = f"https://api.atlassian.com/ex/confluence/{CLOUD_ID}"
+ELSEWHERE = f"https://api.atlassian.example/ex/confluence/{CLOUD_ID}"
+
+
+def installed(url: str | None, cloud_id: str = CLOUD_ID) -> dict[str, Any]:
+    context = {"name": "confluence", "cloudId": cloud_id, "apiBaseUrl": url}
+    return {"contexts": [{name: value for name, value in context.items() if value is not None}]}
+
+
+@pytest.mark.parametrize(
+    ("told", "is_at_gateway"),
+    [
+        ({}, True),
+        ({"apiBaseUrl": GATEWAY + "/"}, True),
+        ({"apiBaseUrl": None}, True),
+        ({"installation": installed(None)}, True),
+        ({"installation": installed(ELSEWHERE, "another-site")}, False),  # the claims name that site first
+        ({"installation": installed(None), "apiBaseUrl": None}, False),
+        ({"installation": installed(ELSEWHERE)}, False),
+        ({"apiBaseUrl": ELSEWHERE}, False),
+        ({"apiBaseUrl": GATEWAY.replace("https", "http")}, False),
+        ({"apiBaseUrl": GATEWAY + "/../x"}, False),
+        ({"apiBaseUrl": GATEWAY + "2"}, False),
+        ({"apiBaseUrl": ["list"]}, False),
+    ],
+)
+def test_only_the_gateway_of_the_site_itself_may_get_the_token_of_the_app(told: dict[str, Any], is_at_gateway: bool) -> None:
+    token = made(app=claims(NOW)["app"] | told)
+    assert verify_token(token.encode(), private_key().public_key(), TRUST, NOW).is_at_gateway is is_at_gateway
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (b"opaque.token-1", "opaque.token-1"),
+        (b"x" * 16384, "x" * 16384),
+        (b"x" * 16385, None),
+        (b"", None),
+        (b"two words", None),
+        (b"line\r\nX: y", None),
+        ("tök".encode(), None),
+    ],
+)
+def test_the_token_of_the_app_is_taken_only_if_it_can_be_sent(value: bytes, token: str | None) -> None:
+    found = app_token([(b"authorization", b"Bearer x"), (b"x-forge-oauth-system", value)])
+    assert found == (None if token is None else Secret(token))
+    assert app_token([(b"authorization", b"Bearer x")]) is None

@@ -17,11 +17,12 @@ from functools import lru_cache
 from typing import Any
 
 from uar.activity import Source
+from uar.app_tokens import AppTokens
 from uar.capture import answers
 from uar.capture.answers import Answer, bytes_answer, come_again, make_answer
 from uar.capture.delivery import Delivery, Refused, Undecided
 from uar.capture.drain import Drain
-from uar.capture.forge_token import Trust, TrustedTokens
+from uar.capture.forge_token import Trust, TrustedTokens, app_token
 from uar.capture.keyset import KeySet
 from uar.capture.metrics import Metrics
 from uar.capture.sources import connect, datacenter
@@ -66,16 +67,17 @@ def route(path: str) -> Route | None:
     return None
 
 
-def make_app(settings: Settings, *, now_ms: Callable[[], int] | None = None) -> Worker:
-    """The application with its spool open; `serve` runs it. Raises `SpoolBroken`."""
-    return Worker(settings, now_ms or (lambda: time.time_ns() // 1_000_000))
+def make_app(settings: Settings, *, now_ms: Callable[[], int] | None = None, app_tokens: AppTokens | None = None) -> Worker:
+    """The application with its spool open; `serve` runs it. `app_tokens` gets the Forge app's tokens. Raises `SpoolBroken`."""
+    return Worker(settings, now_ms or (lambda: time.time_ns() // 1_000_000), app_tokens)
 
 
 class Worker:
     """The ASGI application. Its life is the server's: the drain and the key set start and stop with it."""
 
-    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, now_ms: Callable[[], int], app_tokens: AppTokens | None = None) -> None:
         self._now_ms = now_ms
+        self._app_tokens = app_tokens
         self.metrics = Metrics()
         self.key_set = KeySet(settings.forge_jwks_url, settings.data_dir / "jwks.json")
         self._tokens = TrustedTokens(self.key_set, Trust.of(settings))
@@ -146,7 +148,7 @@ class Worker:
             return "bad_form", objection
         site, delivery_id, event_name = at.site, None, at.event_name
         if at.source is Source.FORGE:
-            site = await self._tokens.site(headers, self._now_ms() / 1000)
+            site = await self._forge_site(headers)
         elif at.source is Source.CONNECT:
             connect.verify(scope["query_string"], self._secrets[at.source].get(site, ()))
         body = await self._body(receive)
@@ -157,6 +159,14 @@ class Worker:
                 return "test", answers.TEST_PASSED
             event_name, delivery_id = datacenter.header_event(headers), datacenter.request_id(headers)
         return await self._keep(Delivery(at.source, site, event_name, delivery_id, self._now_ms(), body))
+
+    async def _forge_site(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """The cloud id that the delivery proves; what it brings for reading the directory is held. Raises `Refused` and `Undecided`."""
+        at = self._now_ms()
+        proven = await self._tokens.proven(headers, at / 1000)
+        if self._app_tokens is not None and proven.is_at_gateway and (token := app_token(headers)) is not None:
+            self._app_tokens.keep(proven.site, token, at)
+        return proven.site
 
     async def _body(self, receive: Receive) -> bytes | Answer | None:
         """The body, or what `_sweep` makes of it when it takes too long: a timer for each request would cost more than the rest."""

@@ -12,7 +12,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -20,7 +20,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from uar.capture.delivery import Refused, sole_header
 from uar.capture.keyset import KeySet
-from uar.config import Settings
+from uar.config import Secret, Settings
 
 ISSUER = "forge/invocation-token"
 MAX_TOKEN = 8 * 1024
@@ -32,6 +32,8 @@ COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 # Key ids may have slashes, but nothing that reads as a path upwards, an address or a statement.
 KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+~-]*(/[A-Za-z0-9][A-Za-z0-9._:=+~-]*)*")
 CLOUD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+GATEWAY = "https://api.atlassian.com/ex/confluence/"
+APP_TOKEN = re.compile(rb"[\x21-\x7e]{1,16384}")
 API_BASE_URL = re.compile(r"https://[^/]+/ex/confluence/([^/]+)/?")
 RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 
@@ -48,6 +50,14 @@ class Trust:
     def of(cls, settings: Settings) -> Trust:
         """The trust that the settings ask for."""
         return cls(settings.forge_app_id, settings.forge_cloud_ids, settings.forge_environments)
+
+
+class Proven(NamedTuple):
+    """What a proven token says: the site's cloud id, when the token ends (epoch seconds), whether its REST interface is at `GATEWAY`."""
+
+    site: str
+    expires_at: float
+    is_at_gateway: bool
 
 
 def bearer_token(headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -75,8 +85,16 @@ def key_id(token: bytes) -> str:
     return kid
 
 
-def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) -> tuple[str, float]:
-    """The cloud id of the site the token is for and when the token ends (epoch seconds); raises `Refused`."""
+def app_token(headers: list[tuple[bytes, bytes]]) -> Secret | None:
+    """The app's own token for the site's REST interface, if the delivery brings one. It is no proof of anything."""
+    for name, value in headers:
+        if name == b"x-forge-oauth-system":
+            return Secret(value.decode()) if APP_TOKEN.fullmatch(value) else None
+    return None
+
+
+def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) -> Proven:
+    """What the token says, once it is proven; raises `Refused`."""
     head, body, signature = _parts(token)
     if not RS256.verify(head + b"." + body, key, _decoded(signature)):
         raise Refused("wrong signature")
@@ -94,7 +112,7 @@ def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) ->
     site = cloud_id(claims, app)
     if trust.cloud_ids and site not in trust.cloud_ids:
         raise Refused("another site")
-    return site, expires_at
+    return Proven(site, expires_at, is_at_gateway(app, site))
 
 
 def verify_times(claims: Mapping[str, Any], now_s: float) -> float:
@@ -112,9 +130,7 @@ def verify_times(claims: Mapping[str, Any], now_s: float) -> float:
 
 def cloud_id(claims: Mapping[str, Any], app: Mapping[str, Any]) -> str:
     """The site: of the installation first, since calls from the back end have no context; raises `Refused` if there is none."""
-    contexts = _inner(app, "installation").get("contexts")
-    known = [context for context in contexts if isinstance(context, dict)] if isinstance(contexts, list) else []
-    known.sort(key=lambda context: context.get("name") != "confluence")
+    known = sorted(_contexts(app), key=lambda context: context.get("name") != "confluence")
     named = [context.get("cloudId") for context in known] + [_inner(claims, "context").get("cloudId")]
     url = API_BASE_URL.fullmatch(str(app.get("apiBaseUrl")))
     named.append(url and url[1])
@@ -122,6 +138,18 @@ def cloud_id(claims: Mapping[str, Any], app: Mapping[str, Any]) -> str:
         if isinstance(found, str) and CLOUD_ID.fullmatch(found):
             return found
     raise Refused("names no site")
+
+
+def is_at_gateway(app: Mapping[str, Any], site: str) -> bool:
+    """Whether all that the claims say of the site's REST interface is that it is at `GATEWAY`; a token must not be sent elsewhere."""
+    told = [context.get("apiBaseUrl") for context in _contexts(app) if context.get("cloudId") == site] + [app.get("apiBaseUrl")]
+    urls = [url for url in told if url is not None]
+    return bool(urls) and all(url in (f"{GATEWAY}{site}", f"{GATEWAY}{site}/") for url in urls)
+
+
+def _contexts(app: Mapping[str, Any]) -> list[dict[str, Any]]:
+    contexts = _inner(app, "installation").get("contexts")
+    return [context for context in contexts if isinstance(context, dict)] if isinstance(contexts, list) else []
 
 
 def _parts(token: bytes) -> tuple[bytes, bytes, bytes]:
@@ -167,25 +195,25 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 class TrustedTokens:
-    """Tells the site of a request's token. A token that was proven stays proven until it ends or the keys change."""
+    """Tells what a request's token says. A token that was proven stays proven until it ends or the keys change."""
 
     def __init__(self, key_set: KeySet, trust: Trust) -> None:
         self._key_set = key_set
         self._trust = trust
-        self._proven: dict[bytes, tuple[str, float]] = {}
+        self._proven: dict[bytes, Proven] = {}
         self._key_set_version = -1
 
-    async def site(self, headers: list[tuple[bytes, bytes]], now_s: float) -> str:
-        """The cloud id of the site; raises `Refused`, or `Undecided` while the key cannot be known."""
+    async def proven(self, headers: list[tuple[bytes, bytes]], now_s: float) -> Proven:
+        """What the token says; raises `Refused`, or `Undecided` while the key cannot be known."""
         token = bearer_token(headers)
         if self._key_set_version != self._key_set.version or len(self._proven) >= MAX_PROVEN:
             self._proven.clear()
             self._key_set_version = self._key_set.version
         known = self._proven.get(token)
-        if known is not None and now_s < known[1]:
-            return known[0]
+        if known is not None and now_s < known.expires_at:
+            return known
         kid = key_id(token)
         key = self._key_set.find(kid) or await self._key_set.resolve(kid)
         proven = verify_token(token, key, self._trust, now_s)
         self._proven[token] = proven
-        return proven[0]
+        return proven

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from uar.app_tokens import AppTokens
 from uar.capture.app import Worker, make_app, ready_store
 from uar.capture.logs import log_as_json
 from uar.capture.protocol import BoundedProtocol
@@ -39,8 +40,11 @@ class WorkerError(Exception):
     """The worker cannot start; the message is a sentence."""
 
 
-def serve(settings: Settings) -> None:
-    """Runs the worker until SIGTERM or SIGINT; raises `WorkerError` if it cannot start. A store that is down does not stop it."""
+def serve(settings: Settings, app_tokens: AppTokens | None = None) -> None:
+    """Runs the worker until SIGTERM or SIGINT; raises `WorkerError` if it cannot start. A store that is down does not stop it.
+
+    `app_tokens` gets the Forge app's tokens for the sites' REST interfaces.
+    """
     lines = log_as_json()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -48,7 +52,7 @@ def serve(settings: Settings) -> None:
             prepare_store(settings)
             if not settings.has_source():
                 log.warning("No source is configured, so every delivery is answered 404. %s", HOW_TO_CONFIGURE)
-            Server(server_config(make_app(settings))).run([listener])
+            Server(server_config(make_app(settings, app_tokens=app_tokens))).run([listener])
     except (DataDirInUse, SpoolBroken, StoreError) as error:
         raise WorkerError(str(error)) from error
     except OSError as error:

@@ -126,6 +126,11 @@ class Client:
         """The client of a Cloud site with the token a Forge delivery brings (`x-forge-oauth-system`), which lives two to four hours."""
         return cls(cloud_id, cloud_url(FORGE_API + quote(cloud_id, safe="")), True, Bearer(token), **options)
 
+    @property
+    def is_forge(self) -> bool:
+        """Whether this is the Forge app's way to the site."""
+        return self.base_url.startswith(FORGE_API)
+
     def get(self, path: str, query: Query | None = None) -> Any:
         """The decoded answer of a GET; `path` starts with a slash. Raises `ConfluenceError`."""
         return self._call("GET", self.base_url + path, query)
@@ -136,7 +141,7 @@ class Client:
 
     def tenant_cloud_id(self) -> str | None:
         """The cloud id of a Cloud site as its host tells it without a login; None where nobody answers with one."""
-        if not self.is_cloud or self.base_url.startswith(FORGE_API):
+        if not self.is_cloud or self.is_forge:
             return None
         parts = urlsplit(self.base_url)
         try:
@@ -235,7 +240,7 @@ class Client:
         if status >= 500:
             raise _TryAgain(unreachable(where, f"it answered with the error {status}"), _retry_after_s(response))
         if status >= 400:
-            raise refused(status, where)
+            raise refused(status, where, is_forge=self.is_forge)
 
     def _body(self, response: requests.Response, deadline: float, where: str) -> bytes:
         pieces: list[bytes] = []

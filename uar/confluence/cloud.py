@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from uar.activity import ActorKind
 from uar.confluence.client import Client
-from uar.confluence.errors import NotFound, RequestRefused, RightMissing
+from uar.confluence.errors import CredentialsRefused, NotFound, RequestRefused, RightMissing
 from uar.confluence.records import PeoplePage, group_of, sequence_of, space_of, text_of
 from uar.store.directory import ACTIVE, DEACTIVATED, DELETED, DELETED_NAME, Group, Person, Space
 
@@ -54,6 +54,10 @@ class CloudDirectory:
                 )
         except (NotFound, RequestRefused):
             return
+        except (CredentialsRefused, RightMissing):
+            # A Forge app may lack the scope of the search; the groups have named everybody who may use the site.
+            if not self.client.is_forge:
+                raise
 
     def with_states(self, found: Sequence[Person]) -> list[Person]:
         """The same people with the state of their accounts, where the list did not tell it."""

@@ -25,15 +25,16 @@ from uar.confluence.datacenter import DataCenterDirectory
 from uar.confluence.errors import ConfluenceError, NotConfigured, NotFound, Stopping
 from uar.confluence.records import Directory
 from uar.store import directory as store
-from uar.store.database import Engine, read_transaction, write_transaction
+from uar.store.database import Connection, Engine, read_transaction, write_transaction
 from uar.store.directory import ACTIVE, DELETED, Group, Person
 from uar.store.sync_state import SyncState, note_attempt, read_placing, read_state, save_placing, save_state
-from uar.store.writes import bump_generation
+from uar.store.writes import bump_generation, ensure_site
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Now = Callable[[], int]
+Connect = Callable[[], Client]
 RESUME_WITHIN_MS = 12 * 3_600_000  # an older half is worth less than a fresh start
 LOOK_UP = 100
 SAVE_EVERY_S = 1.0
@@ -82,11 +83,15 @@ def configured_sites(settings: Settings, site: str | None = None) -> list[str]:
 def sync_site(
     settings: Settings, engine: Engine, site: str, progress: Progress | None = None, now: Now = now_ms, **options: Any
 ) -> SyncResult:
-    """Sync one site; what Confluence does wrong ends as `error`. Raises `Stopping` if `progress` or `sleep` does."""
+    """Sync one configured site; what Confluence does wrong ends as `error`. Raises `Stopping` if `progress` or `sleep` does."""
+    return sync_by(lambda: Client.for_site(settings, site, **options), engine, site, progress, now)
+
+
+def sync_by(connect: Connect, engine: Engine, site: str, progress: Progress | None = None, now: Now = now_ms) -> SyncResult:
+    """The same by whatever client `connect` makes (a Forge token's); the try is noted under the name `site`."""
     result = SyncResult(site)
     try:
-        client = Client.for_site(settings, site, **options)
-        run = SiteSync(client, engine, progress or _nothing, now)
+        run = SiteSync(connect(), engine, progress or _nothing, now)
         try:
             run.run()
         finally:
@@ -174,7 +179,7 @@ class SiteSync:
         cloud_id = self.client.tenant_cloud_id()
         at = self.now()
         with write_transaction(self.engine) as connection:
-            self.site_id, self.is_merged = store.claim_site(connection, self.client.site, cloud_id, self.client.base_url)
+            self.site_id, self.is_merged = self._site(connection, cloud_id)
             if self.is_merged:
                 bump_generation(connection)
             self.state = read_state(connection, self.site_id)
@@ -184,6 +189,12 @@ class SiteSync:
             save_state(connection, self.site_id, self.state)
             self.invited = store.invited_accounts(connection, self.site_id)
         logger.info("Directory sync of site %s %s.", self.client.site, "goes on" if self.is_resumed else "started")
+
+    def _site(self, connection: Connection, cloud_id: str | None) -> tuple[int, bool]:
+        """The site's row, and whether two became one for it. A Forge app knows no name or address for people, and changes none."""
+        if self.client.is_forge:
+            return ensure_site(connection, self.client.site), False
+        return store.claim_site(connection, self.client.site, cloud_id, self.client.base_url)
 
     def _step(self, name: str, act: Callable[[], None]) -> None:
         """Do one step, unless an earlier, interrupted run has done it."""

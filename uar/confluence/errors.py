@@ -50,8 +50,14 @@ class Stopping(ConfluenceError):
     """The program ends while it was waiting."""
 
 
-def refused(status: int, where: str) -> ConfluenceError:
+def refused(status: int, where: str, *, is_forge: bool = False) -> ConfluenceError:
     """The error of a status that trying again does not change."""
+    if is_forge and status in (401, 403):
+        # The gateway answers 401 also where a scope is missing ("scope does not match").
+        return (CredentialsRefused if status == 401 else RightMissing)(
+            f"{where} refused the token of the Forge app ({status}): install the app with the scopes of forge/manifest.yml (forge deploy, "
+            "then forge install --upgrade), or set UAR_CONFLUENCE_URLS and UAR_CONFLUENCE_CREDENTIALS for the site."
+        )
     if status == 401:
         return CredentialsRefused(
             f"{where} refused the credentials (401): make a new token and set it in UAR_CONFLUENCE_CREDENTIALS as site=email:API token "

@@ -1,5 +1,6 @@
-"""The worker's own look-ups: a complete sync of each configured site every 24 hours, unknown accounts and contents within a minute.
+"""The worker's own look-ups: a complete sync of each site every 24 hours, unknown accounts and contents within a minute.
 
+A configured site is asked with its credentials, any other Cloud site with the token that its Forge app's deliveries bring.
 Everything runs in one thread beside the capture of deliveries, which never waits for it. What goes wrong is one line in the log (without
 names) and is tried again later.
 """
@@ -9,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from uar.activity import DAY_MS
-from uar.config import Settings
+from uar.app_tokens import AppTokens
+from uar.config import Secret, Settings
 from uar.confluence.client import Client
-from uar.confluence.directory import Now, now_ms, sync_site
+from uar.confluence.directory import Connect, Now, now_ms, sync_by
 from uar.confluence.errors import ConfluenceError, Stopping
 from uar.confluence.lookups import Placing, resolve_accounts, with_credentials
 from uar.store import directory as store
@@ -41,23 +45,31 @@ class Due:
 
 
 class DirectoryThread:
-    """Runs until `stop`. Does nothing where no site has an address and credentials.
+    """Runs until `stop`. Does nothing where no site has an address and credentials, and no Forge app delivers.
 
     Without an engine it opens the store of the settings itself, as soon as that can be opened; whoever drains the spool makes the tables.
     """
 
-    def __init__(self, settings: Settings, engine: Engine | None = None, now: Now = now_ms, round_s: float = ROUND_S) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine | None = None,
+        now: Now = now_ms,
+        round_s: float = ROUND_S,
+        app_tokens: AppTokens | None = None,
+    ) -> None:
         self.settings = settings
         self._engine = engine
         self.now = now
         self.round_s = round_s
+        self.app_tokens = app_tokens or AppTokens()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
         self._failures: dict[str, str] = {}
 
     def start(self) -> None:
-        """Start, if there is a site to ask."""
-        if with_credentials(self.settings):
+        """Start, if there is a site to ask, or a Forge app that may name one."""
+        if with_credentials(self.settings) or self.settings.forge_app_id:
             self._thread.start()
 
     def stop(self, timeout_s: float = STOP_WITHIN_S) -> None:
@@ -75,23 +87,38 @@ class DirectoryThread:
 
     def round(self) -> None:
         """One look at every site: a complete sync if it is due, else what events have left open."""
-        for site in with_credentials(self.settings):
+        looks: list[tuple[str, Callable[[], None]]] = [
+            (site, partial(self._look_at_configured, site)) for site in with_credentials(self.settings)
+        ]
+        # Second, as the sync of a configured site tells its cloud id.
+        looks += [(name, partial(self._look_at_forge, name, token)) for name, token in self.app_tokens.usable(self.now()).items()]
+        for site, look in looks:
             if self._stopping.is_set():
                 return
             try:
-                self._look_at(site)
+                look()
             except Stopping:
                 return
             except (ConfluenceError, StoreUnavailable, StoreError) as error:
                 self._say(site, str(error))
 
-    def _look_at(self, site: str) -> None:
+    def _look_at_configured(self, site: str) -> None:
+        self._look_at(site, partial(Client.for_site, self.settings, site, sleep=self._pause))
+
+    def _look_at_forge(self, cloud_id: str, token: Secret) -> None:
+        """The site of a Forge app's delivery, unless the settings have credentials for it."""
+        with read_transaction(self.engine) as connection:
+            site = store.site_name_of(connection, cloud_id) or cloud_id
+        if site not in with_credentials(self.settings):
+            self._look_at(site, partial(Client.for_forge, cloud_id, token, sleep=self._pause))
+
+    def _look_at(self, site: str, connect: Connect) -> None:
         if self._claim(site):
-            result = sync_site(self.settings, self.engine, site, self._progress, self.now, sleep=self._pause)
+            result = sync_by(connect, self.engine, site, self._progress, self.now)
             if result.error is not None:
                 self._say(site, result.error)
                 return
-        client = Client.for_site(self.settings, site, sleep=self._pause)
+        client = connect()
         resolve_accounts(client, self.engine, self.now)
         if not client.is_cloud:
             Placing(client, self.engine, self.now).run(self._stopping.is_set)

@@ -99,6 +99,12 @@ def site_id_of(connection: Connection, name: str) -> int | None:
     return connection.scalar(select(sites.c.id).where(or_(sites.c.name == name, sites.c.cloud_id == name)))
 
 
+def site_name_of(connection: Connection, cloud_id: str) -> str | None:
+    """The name of the site with this cloud id, None if there is no such site yet."""
+    query = select(sites.c.name).where(or_(sites.c.cloud_id == cloud_id, sites.c.name == cloud_id)).order_by(sites.c.name == cloud_id)
+    return connection.scalar(query.limit(1))
+
+
 def save_people(connection: Connection, site_id: int, found: Sequence[Person], at: int, *, listed_at: int | None = None) -> SavedPeople:
     """Insert or update people of one site; of an account named twice the later record counts.
 
