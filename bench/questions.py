@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 
-from uar.activity import ActivityType
+from uar.activity import DAY_MS, ActivityType
 from uar.report.breakdown import breakdown
 from uar.report.days import calendar
-from uar.report.mirror import Mirror
-from uar.report.people import counts_by_person
+from uar.report.mirror import Codes, Mirror
+from uar.report.people import people_table
 from uar.report.selection import Selection
+from uar.report.status import Rules
 from uar.report.zones import day_number
 
 Row = tuple[int, ...]
@@ -71,14 +74,33 @@ def breakdown_sql(selection: Selection) -> str:
 
 
 def people_with_streaks(mirror: Mirror, selection: Selection) -> pd.DataFrame:
-    """What the list of people is made of: active days, streaks, events and the ten types of everybody."""
-    return counts_by_person(mirror, selection, selection.last)
+    """The whole list of people as the page shows it: who they are, status, active days, streaks, events, the ten types, the 30-day line."""
+    accounts, groups = directory(mirror.people)
+    recorded_from = day_number(selection.first) * DAY_MS
+    return people_table(mirror, accounts, selection, Rules(selection.last, selection.zone, recorded_from=recorded_from), groups=groups)
+
+
+@lru_cache(maxsize=1)
+def directory(people: Codes) -> tuple[pd.DataFrame, pd.Series]:
+    """What a directory sync knows of these people (the store's columns), and their groups."""
+    ids = people.sorted_ids.astype(np.int64)
+    texts = {
+        "account_id": [f"account-{n}" for n in ids],
+        "display_name": [f"Zoë Müller {n}" for n in ids],
+        "kind": "person",
+        "state": "active",
+    }
+    accounts = pd.DataFrame({"id": ids} | texts | {"email": [f"person{n}@example.org" for n in ids]})
+    for number, name in enumerate(("created_at", "first_seen_at", "first_active_at", "last_active_at")):
+        accounts[name] = pd.array(1_750_000_000_000 + ids * 1_000 + number * 60 * DAY_MS, dtype="Int64")
+    accounts = accounts.assign(atlassian_last_seen_at=pd.array([None] * len(ids), dtype="Int64"), last_type=0)
+    return accounts, pd.Series([f"confluence-users; team-{n % 60}" for n in ids], index=pd.Index(ids, name="id"))
 
 
 def people_rows(frame: pd.DataFrame) -> list[Row]:
     """The rows of everybody with events."""
-    active = frame[frame["events"] > 0].sort_index()
-    return [(person, *row) for person, row in zip(active.index.tolist(), active[COLUMNS].to_numpy().tolist(), strict=True)]
+    active = frame[frame["events"] > 0]
+    return [tuple(row) for row in active[["id", *COLUMNS]].to_numpy().tolist()]
 
 
 def people_sql(selection: Selection) -> str:
@@ -104,5 +126,5 @@ TYPE_COUNTS_NAMED = ", ".join(f"count(*) FILTER (WHERE type = {kind.value}) AS n
 QUESTIONS = (
     Question("calendar", calendar, calendar_rows, calendar_sql),
     Question("breakdown", breakdown, breakdown_rows, breakdown_sql),
-    Question("people with streaks", people_with_streaks, people_rows, people_sql),
+    Question("people table with streaks", people_with_streaks, people_rows, people_sql),
 )
