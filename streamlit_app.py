@@ -12,10 +12,11 @@ st.set_page_config("User Activity Report", page_icon=Path(__file__).parent / "ua
 collection = st.Page("pages/collection.py", title="Collection", icon=":material/sensors:")
 guide = st.Page("pages/guide.py", title="Guide", icon=":material/menu_book:", visibility="hidden")
 my_activity = st.Page("pages/my_activity.py", title="My Activity", visibility="hidden")  # shown once there is a login
+users = st.Page("pages/user_status.py", title="User Status", icon=":material/group:")
 page = st.navigation(
     [
         st.Page("pages/activity_dashboard.py", title="Activity Dashboard", icon=":material/calendar_month:", default=True),
-        st.Page("pages/user_status.py", title="User Status", icon=":material/group:"),
+        users,
         collection,
         guide,
         my_activity,
@@ -25,5 +26,5 @@ page = st.navigation(
 
 # Drawn here and not by the pages: bound filters keep their place in the address only if changing the tab leaves them standing.
 if page not in (collection, guide, my_activity):
-    open_page(page.title)
+    open_page(page.title, is_list=page is users)
 page.run()

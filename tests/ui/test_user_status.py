@@ -164,6 +164,39 @@ def test_every_filter_is_a_chip_that_lifts_it(open_page: Open, seeded: Path) -> 
     assert not [button for button in page.button if str(button.key).startswith("chip.")]
 
 
+@pytest.mark.parametrize("tab", ["pages/activity_dashboard.py", TAB])
+def test_clear_all_filters_lifts_those_of_both_tabs_and_leaves_what_is_no_filter(open_page: Open, seeded: Path, tab: str) -> None:
+    address = {"search": "person", "status": "Active", "least": "2", "where": "events.greaterThanOrEqual.1", "types": "View", "page": "2"}
+    page = open_page(address | {"sort": "events-desc", "columns": "Status", "rows": "25"}, page=tab if tab == TAB else "")
+    clear = next(button for button in page.sidebar.button if button.label == "Clear all filters")
+    clear.click().run()
+    assert not page.exception
+    assert page.query_params == {"sort": "events-desc", "columns": "Status", "rows": "25"}
+
+
+def test_a_filter_goes_to_the_first_page(open_page: Open, data_dir: Path) -> None:
+    with_people(data_dir, 120)
+    page = open_page({"rows": "25", "page": "3"}, page=TAB)
+    page.multiselect(key="status").set_value(["New"]).run()
+    assert shown(page).startswith(":small[:gray[1–25 of ")
+
+
+def test_a_directory_without_events_is_listed_and_says_what_cannot_be_said_yet(open_page: Open, data_dir: Path) -> None:
+    with_people(data_dir, 3, events=0)
+    page = open_page(page=TAB)
+    assert not page.exception
+    assert "1–3 of 3 people" in shown(page)
+    assert list(page.button_group[0].options) == ["… Not enough history 3"]
+    assert "Nothing is recorded yet. After 90 days of recording" in everything_written(page)
+    page.query_params["person"] = "p1"
+    page.run()
+    assert not page.exception
+    assert "Person 001" in [header.value for header in page.header]
+    dashboard = open_page()
+    assert dashboard.header[0].value == "Connect Confluence"
+    assert "3 people of the directory can be seen already" in everything_written(dashboard)
+
+
 def test_a_bad_address_becomes_the_nearest_valid_one(open_page: Open, seeded: Path) -> None:
     bad = {
         "status": "inact,never,nonsense", "group": "nope", "kind": "gue", "seen": "last 7", "least": "-4", "rows": "60", "page": "99",
@@ -217,16 +250,19 @@ def test_an_order_is_that_of_the_column(seeded: Path, column: str) -> None:
     assert by.iloc[ordered(table, (column, "desc"))].tolist() == up[::-1]
 
 
-def test_a_page_sends_no_more_than_it_shows(open_page: Open, data_dir: Path) -> None:
-    engine = new_store(data_dir)
+def with_people(folder: Path, count: int, events: int = 20) -> None:
+    """A new store with so many people of a directory, who did nothing, and the last events of the small site."""
+    engine = new_store(folder)
     now = int(time.time() * 1000)
+    listed = [Person(f"p{n}", f"Person {n:03}", None, "person", "active", None) for n in range(count)]
     with write_transaction(engine) as connection:
-        record_activities(connection, activities("wiki")[:20])
-        site = ensure_site(connection, "wiki")
-        save_people(
-            connection, site, [Person(f"p{n}", f"Person {n:03}", None, "person", "active", None) for n in range(120)], now, listed_at=now
-        )
+        record_activities(connection, activities("wiki")[:events])
+        save_people(connection, ensure_site(connection, "wiki"), listed, now, listed_at=now)
     engine.dispose()
+
+
+def test_a_page_sends_no_more_than_it_shows(open_page: Open, data_dir: Path) -> None:
+    with_people(data_dir, 120)
     page = open_page({"rows": "25", "page": "2"}, page=TAB)
     assert shown(page).startswith(":small[:gray[26–50 of 1")
 

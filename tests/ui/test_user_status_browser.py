@@ -79,6 +79,22 @@ def test_the_list_is_sorted_filtered_opened_and_left_as_it_was(browser: Browser,
         expect(page.locator(".st-key-person_name h2")).to_have_text(first)
 
 
+def test_enter_opens_a_row_and_escape_goes_back_to_it(browser: Browser, site: tuple[str, Path]) -> None:
+    with tab(browser) as page:
+        frame = open_list(page, f"{site[0]}/user_status?sort=events-asc&status=Active")
+        before, row = page.url, frame.locator('.ag-row[row-index="2"] [col-id="person"]')
+        frame.locator('.ag-header-cell[col-id="person"]').focus()
+        for _ in range(3):
+            page.keyboard.press("ArrowDown")
+        expect(row).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog").locator(".st-key-person_name h2")).to_have_text(row.inner_text())
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page).to_have_url(before)
+        expect(row).to_be_focused()
+
+
 def test_clean_up_and_back(browser: Browser, site: tuple[str, Path]) -> None:
     with tab(browser) as page:
         frame = open_list(page, f"{site[0]}/user_status")

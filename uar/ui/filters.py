@@ -28,6 +28,8 @@ WEEK_START_DAYS = {"Mon": 0, "Sun": 6, "Sat": 5}
 # Where the week does not begin on Monday, by the region of the browser's language (Unicode CLDR, supplemental data, weekData).
 SUNDAY_REGIONS = "BD BR BW CA CO DO GT HK HN ID IL IN JM JP KE KR MM MO MX NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW US VE ZA"
 SATURDAY_REGIONS = "AE AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY"
+# What only User Status filters by. Where its widgets are not drawn, their words in the address are nobody's but `clear_all`'s.
+OF_THE_LIST = ("search", "status", "group", "kind", "seen", "least", "where")
 WORKING_DAYS_RULE = "Saturdays and Sundays without activity neither break nor lengthen a streak; with activity they count."
 
 
@@ -99,18 +101,26 @@ def picked_day(first: date, last: date) -> date | None:
 
 
 def clear_all() -> None:
-    """Set every filter back to its default and lift the picked day; for a button's `on_click`."""
-    for key in tuple(st.session_state["filters.defaults"]):
+    """Set every filter of both tabs back to its default and lift the picked day; for a button's `on_click`."""
+    for key in (*st.session_state["filters.defaults"], *OF_THE_LIST, "day"):
         clear(key)
-    clear("day")
+    first_page()
 
 
 def clear(key: str) -> None:
-    """Set one filter back to its default; for a button's `on_click`."""
-    if key == "day":
-        st.query_params.pop("day", None)
-    elif key in st.session_state:
+    """Set one filter back to its default, or take it out of the address if no widget here holds it; for a button's `on_click`."""
+    if key in st.session_state:
         st.session_state[key] = st.session_state["filters.defaults"][key]
+    else:
+        st.query_params.pop(key, None)
+
+
+def first_page() -> None:
+    """Go back to the list's first page; for callbacks of whatever changes the list."""
+    if "page" in st.session_state:
+        st.session_state["page"] = 1
+    else:
+        st.query_params.pop("page", None)
 
 
 def remember_default(key: str, default: object) -> None:

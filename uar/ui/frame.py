@@ -1,6 +1,8 @@
 """What both tabs begin with: site, title row, sidebar. `open_page` draws it and stops if there is nothing to show, after saying why.
 
-store -> site -> snapshot -> address put right -> (nothing there yet: the setup page) -> sidebar filters -> title row -> `View`
+store -> site -> snapshot -> address put right -> (nothing to show yet: the setup page) -> sidebar filters -> title row -> `View`
+
+The list of people needs no events: a directory is enough for it.
 """
 
 from __future__ import annotations
@@ -55,12 +57,15 @@ def drawn(view: View, question: Hashable, draw: Callable[[], T]) -> T:
     return data.memo().answer((view.site, view.snapshot.generation, view.snapshot.mirror.activities, question), draw)
 
 
-def open_page(title: str) -> None:
-    """Draw the frame and keep the `View` for `current_view`; returns only if there is something to show."""
+def open_page(title: str, is_list: bool) -> None:
+    """Draw the frame and keep the `View` for `current_view`; returns only if there is something to show.
+
+    `is_list`: the page lists people, and shows them even if nothing was ever recorded.
+    """
     st.html(page_rules(palette(st.context.theme.type)))
     head = st.container()
     try:
-        st.session_state["frame.view"] = _opened(title, head)
+        st.session_state["frame.view"] = _opened(title, head, is_list)
     except data.OutOfOrder as error:
         with head:
             utility_bar(title, None, None, timezones.UTC_NAME)
@@ -81,7 +86,7 @@ def current_view() -> View:
     return view
 
 
-def _opened(title: str, head: DeltaGenerator) -> View:
+def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
     settings, sites = data.settings(), data.sites()
     own_zone, now = _own_zone(settings), datetime.fromtimestamp(time.time(), UTC)
     # The sample site is never the first choice.
@@ -94,7 +99,7 @@ def _opened(title: str, head: DeltaGenerator) -> View:
     address.settle(address.nearest_filters(names, snapshot.spaces, first_day, now, own_zone))
     if len(names) > 1:
         st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
-    if not snapshot.mirror.activities:
+    if not snapshot.mirror.activities and not (is_list and known_people(snapshot)):
         _show_setup(title, head, settings, snapshot, own_zone)
     filters = sidebar(snapshot.spaces, snapshot.app_ids, first_day, own_zone, now)
     with head:
@@ -113,10 +118,15 @@ def _opened(title: str, head: DeltaGenerator) -> View:
     )
 
 
+def known_people(snapshot: Snapshot) -> int:
+    """How many accounts are known, from events or a directory."""
+    return int(snapshot.people["account_id"].notna().sum())
+
+
 def _show_setup(title: str, head: DeltaGenerator, settings: Settings, snapshot: Snapshot | None, zone: str) -> NoReturn:
     with head:
         utility_bar(title, settings, snapshot, zone)
-    setup.show_setup(settings)
+    setup.show_setup(settings, known_people(snapshot) if snapshot else 0)
     st.stop()
 
 

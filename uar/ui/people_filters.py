@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 from uar.activity import ActivityType, ActorKind
 from uar.report.status import Status
 from uar.ui.address import Nearest
-from uar.ui.filters import BOUND, remember_default
+from uar.ui.filters import BOUND, first_page, remember_default
 from uar.ui.nearest import nearest_option, nearest_options
 from uar.ui.words import counted
 
@@ -43,7 +43,6 @@ SEEN: dict[str, tuple[int, int | None]] = {
 CLEAN_UP: Final = "cleanup"
 PAGE_SIZES = (25, 50, 100, 250)
 MOST_EVENTS = 1_000_000_000
-KEYS = ("search", "status", "group", "kind", "seen", "least")
 TEXT_COLUMNS = {"person": "Person", "status": "Status", "groups": "Groups", "email": "Email"}
 NUMBER_COLUMNS = {
     "days": "Days since last active",
@@ -121,9 +120,11 @@ def people_filters(slot: DeltaGenerator, groups: Sequence[str]) -> PeopleFilters
         chosen = _choice("Group", "group", list(groups), "Any group")
         kinds = _choice("Account kind", "kind", list(KINDS), "Any kind")
         remember_default("seen", ANY_TIME)
-        seen = st.selectbox("Last active", (*SEEN, NEVER), key="seen", bind=BOUND)
+        seen = st.selectbox("Last active", (*SEEN, NEVER), key="seen", bind=BOUND, on_change=first_page)
         remember_default("least", 0)
-        least = st.number_input("Minimum events", 0, MOST_EVENTS, step=1, key="least", bind=BOUND, help="In the chosen period.")
+        least = st.number_input(
+            "Minimum events", 0, MOST_EVENTS, step=1, key="least", bind=BOUND, help="In the chosen period.", on_change=first_page
+        )
     remember_default("search", "")
     search = " ".join(str(st.session_state["search"] if "search" in st.session_state else st.query_params.get("search", "")).split())
     return PeopleFilters(search, statuses, chosen, kinds, seen, least, current_where(), sort_of(st.query_params.get("sort", "")))
@@ -131,7 +132,7 @@ def people_filters(slot: DeltaGenerator, groups: Sequence[str]) -> PeopleFilters
 
 def _choice(label: str, key: str, options: list[str], placeholder: str) -> frozenset[str]:
     remember_default(key, [])
-    chosen = st.multiselect(label, options, key=key, bind=BOUND, placeholder=placeholder, disabled=not options)
+    chosen = st.multiselect(label, options, key=key, bind=BOUND, placeholder=placeholder, disabled=not options, on_change=first_page)
     return frozenset(str(one) for one in chosen)
 
 
@@ -199,12 +200,6 @@ def set_where(where: Sequence[Where]) -> None:
 def lift_where(text: str) -> None:
     """Take one column filter out of the address; for a button's `on_click`."""
     set_where([one for one in current_where() if one.as_text != text])
-
-
-def first_page() -> None:
-    """Go back to the first page; for callbacks of whatever changes the list."""
-    if "page" in st.session_state:
-        st.session_state["page"] = 1
 
 
 def _nearest_number(text: str) -> list[str]:

@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from uar.report.export import Heading, users_csv, users_file_name, with_mark
-from uar.report.status import Status
+from uar.report.status import HISTORY_DAYS, Rules, Status
 from uar.ui.calendar_figure import NO_BAR
 from uar.ui.chips import chips, show_chips
-from uar.ui.filters import BOUND, clear, clear_all, remember_default
+from uar.ui.filters import BOUND, clear, clear_all, first_page
 from uar.ui.frame import View
 from uar.ui.grid import CHOICE, DEFAULT_COLUMNS, STATUS_COLORS
 from uar.ui.people import Directory, Everybody, Rows
@@ -23,11 +23,9 @@ from uar.ui.people_filters import (
     DEFAULT_SORT,
     PAGE_SIZES,
     PeopleFilters,
-    first_page,
     lift_where,
     people_chips,
     set_sort,
-    set_where,
 )
 from uar.ui.theme import DARK, Palette
 from uar.ui.words import counted, plain, quiet, short_date
@@ -62,7 +60,7 @@ def show_people_chips(view: View, filters: PeopleFilters) -> None:
     """Draw every active filter as a chip that lifts it."""
     found = chips(view.filters) | people_chips(filters)
     found.pop("day", None)  # the list is of the whole period
-    show_chips(found, _lift, clear_everything)
+    show_chips(found, _lift)
 
 
 def _lift(key: str) -> None:
@@ -71,12 +69,6 @@ def _lift(key: str) -> None:
     else:
         clear(key)
         first_page()
-
-
-def clear_everything() -> None:
-    """Set all filters back, those in the heads of the columns too; for a button's `on_click`."""
-    clear_all()
-    set_where(())
 
 
 def show_toolbar(view: View, people: Everybody, rows: Rows, filters: PeopleFilters) -> list[str]:
@@ -109,7 +101,6 @@ def _order_chosen() -> None:
 def _columns() -> list[str]:
     labels = {label: name for name, label in CHOICE.items()}
     default = [CHOICE[name] for name in DEFAULT_COLUMNS]
-    remember_default("columns", default)
     with st.popover("Columns", icon=":material/view_column:", width="content"):
         chosen = st.multiselect("Columns of the list", list(labels), default=default, key="columns", bind=BOUND)
     return [labels[label] for label in chosen]
@@ -140,9 +131,18 @@ def show_notes(view: View, people: Everybody, known: Directory) -> None:
                 "set UAR\\_CONFLUENCE\\_URLS and UAR\\_CONFLUENCE\\_CREDENTIALS, then run `python -m uar sync`."
             )
         )
-    start = people.rules.never_seen_from
-    if start and start > people.rules.today:
-        st.markdown(quiet(f"“Never seen” can be said from {short_date(start)} on; until then it reads “Not enough history”."))
+    if note := _history_note(people.rules):
+        st.markdown(quiet(note))
+
+
+def _history_note(rules: Rules) -> str:
+    """From when on "Never seen" can be said, unless it can be said already."""
+    start = rules.never_seen_from
+    if start is None:
+        return f"Nothing is recorded yet. After {HISTORY_DAYS} days of recording “Not enough history” becomes “Never seen”."
+    if start > rules.today:
+        return f"“Never seen” can be said from {short_date(start)} on; until then it reads “Not enough history”."
+    return ""
 
 
 def show_nobody(people: Everybody) -> None:
@@ -150,7 +150,7 @@ def show_nobody(people: Everybody) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if len(people.table):
             st.info("Nobody fits these filters.", icon=":material/filter_alt:", width="stretch")
-            st.button("Clear all filters", key="nobody.clear", on_click=clear_everything)
+            st.button("Clear all filters", key="nobody.clear", on_click=clear_all)
         else:
             st.info("There are no people yet: nobody has done anything, and no directory was read.", icon=":material/group_off:")
 

@@ -12,7 +12,7 @@ from uar.demo import SITE as SAMPLE_SITE
 from uar.demo import load_demo
 from uar.store.database import StoreError, StoreUnavailable
 from uar.ui import data
-from uar.ui.words import plain, quiet
+from uar.ui.words import counted, plain, quiet
 from uar.up import address
 
 WIDTH_PX = 960  # longer lines are hard to read
@@ -20,9 +20,14 @@ SAMPLE_TEXT = "200 invented people and 14 months of activity. It becomes a site 
 TEST_NOTE = "It reads the secret from your shell's environment and counts as one event of the account `test-delivery`."
 
 
-def show_setup(settings: Settings) -> None:
-    """Draw the steps. The first event makes the page appear by itself."""
+def show_setup(settings: Settings, known: int) -> None:
+    """Draw the steps. The first event makes the page appear by itself. `known` people may be there already, from a directory."""
     with st.container(width=WIDTH_PX):
+        if known:
+            people = counted(known, "person", "people")
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.markdown(f"No event has arrived yet. {people} of the directory can be seen already:", width="content")
+                st.page_link("pages/user_status.py", label="User Status", icon=":material/group:", width="content")
         with st.container(border=True):
             _first_step(settings)
         with st.container(border=True):
