@@ -9,7 +9,7 @@ import pytest
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import datacenter_request
 from uar.activity import DAY_MS, Source
-from uar.capture.delivery import Delivery
+from uar.capture.delivery import ANOTHER_BODY, REUSED_TOKEN, Delivery
 from uar.capture.spool import Spool
 from uar.collection import DAYS, Collection, advice, by_source, collect, refusals
 from uar.config import Settings, load_settings
@@ -109,6 +109,18 @@ def test_the_quarantine_is_summed_up_by_reason(store: Engine, tmp_path: Path) ->
     assert state.reasons[["event_name", "count", "last_at"]].values.tolist() == [["page_exploded", 2, NOW], ["", 1, NOW - 2]]
     assert len(sentences) == 1
     assert "python -m uar replay" in sentences[0]
+
+
+def test_a_token_with_two_bodies_is_an_alarm_for_a_week(store: Engine, tmp_path: Path) -> None:
+    worker_up(store, (NOW - 30 * DAY_MS, NOW))
+    counted(store, NOW, quarantined=1)
+    for at, is_urgent in ((NOW - 8 * DAY_MS, False), (NOW - DAY_MS, True)):
+        with write_transaction(store) as connection:
+            record_quarantined(connection, [Quarantined(Source.FORGE, "acme", None, REUSED_TOKEN, at, ANOTHER_BODY, str(at).encode())])
+        found = advice(seen(store, tmp_path)[0], settings(tmp_path, **CONFIGURED))
+        assert [(one.is_urgent, "A Forge token came again with another body" in one.sentence) for one in found] == [
+            (True, True)
+        ] * is_urgent
 
 
 def test_a_worker_that_is_away_is_urgent_and_leaves_a_gap(store: Engine, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from uar.activity import Source
+from uar.capture.delivery import ANOTHER_BODY
 from uar.capture.spool import SpoolBroken, Waiting, waiting
 from uar.config import Settings
 from uar.report.coverage import Gap, gaps
@@ -162,7 +163,15 @@ def _of_sources(state: Collection, settings: Settings) -> Iterator[Advice]:
 
 
 def _of_quarantine(state: Collection) -> Iterator[Advice]:
-    if len(state.reasons):
+    is_forged = state.reasons["reason"] == ANOTHER_BODY
+    if (state.now - state.reasons["last_at"][is_forged] < DAYS * 24 * 3_600_000).any():
+        yield Advice(
+            "A Forge token came again with another body: somebody may see what Atlassian sends and add to it. Look where between Atlassian "
+            "and the worker the Authorization header can be read (a proxy's log, a hop without TLS). What was added stays in quarantine "
+            "and is never counted, not by python -m uar replay either.",
+            True,
+        )
+    if not is_forged.all():
         yield Advice(
             "Some deliveries could not be read or have a name that this release does not know. They are kept whole: after an upgrade, "
             "python -m uar replay reads them again.",

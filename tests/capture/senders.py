@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def claims(now_s: float | None = None, **changes: Any) -> dict[str, Any]:
         "iat": now,
         "nbf": now,
         "exp": now + 25,
-        "jti": f"{now}-1",
+        "jti": secrets.token_hex(8),
         "app": {
             "id": APP_ID,
             "appVersion": "2.0.0",

@@ -385,7 +385,7 @@ def test_a_key_host_that_is_not_there_is_named_in_a_sentence() -> None:
         fetch_key_set("http://127.0.0.1:9/")
 
 
-def test_a_proven_token_ends_with_its_time_and_with_its_key(tmp_path: Path) -> None:
+def test_a_token_ends_with_its_time_and_with_its_key(tmp_path: Path) -> None:
     headers = [(b"authorization", b"Bearer " + made().encode())]
     with key_host("key-1", "key-2") as host:
 

@@ -20,17 +20,19 @@ from uar.activity import Source
 from uar.app_tokens import AppTokens
 from uar.capture import answers
 from uar.capture.answers import Answer, bytes_answer, come_again, make_answer
-from uar.capture.delivery import Delivery, Refused, Undecided
+from uar.capture.delivery import REUSED_TOKEN, Delivery, Refused, Undecided
 from uar.capture.drain import Drain
-from uar.capture.forge_token import Trust, TrustedTokens, app_token
+from uar.capture.forge_token import Proven, Trust, TrustedTokens, app_token
 from uar.capture.keyset import KeySet
 from uar.capture.metrics import Metrics
-from uar.capture.sources import connect, datacenter
+from uar.capture.sources import connect, datacenter, forge
 from uar.capture.spool import Spool, SpoolFull
+from uar.capture.used_tokens import UsedTokens
 from uar.config import Secret, Settings
 from uar.store.database import Engine, migrate, open_store
 
 MAX_BODY = 1024 * 1024
+SMALL_BODY = 64 * 1024  # is read in the loop; a larger one on a thread of its own
 BODY_DEADLINE_S = 5.0
 # Forge gives up after 5 s; whoever waits longer than this for a commit is told to come again.
 COMMIT_DEADLINE_S = 3.0
@@ -81,6 +83,7 @@ class Worker:
         self.metrics = Metrics()
         self.key_set = KeySet(settings.forge_jwks_url, settings.data_dir / "jwks.json")
         self._tokens = TrustedTokens(self.key_set, Trust.of(settings))
+        self._used = UsedTokens()
         self._secrets = {
             Source.DATACENTER: by_site(settings.datacenter_secrets),
             Source.CONNECT: by_site(settings.connect_tokens),
@@ -146,9 +149,10 @@ class Worker:
         objection = head_objection(headers)
         if objection is not None:
             return "bad_form", objection
-        site, delivery_id, event_name = at.site, None, at.event_name
+        site, delivery_id, event_name, proven = at.site, None, at.event_name, None
         if at.source is Source.FORGE:
-            site = await self._forge_site(headers)
+            proven = await self._forge_proof(headers)
+            site = proven.site
         elif at.source is Source.CONNECT:
             connect.verify(scope["query_string"], self._secrets[at.source].get(site, ()))
         body = await self._body(receive)
@@ -158,15 +162,26 @@ class Worker:
             if datacenter.verify(headers, body, self._secrets[at.source].get(site, ())):
                 return "test", answers.TEST_PASSED
             event_name, delivery_id = datacenter.header_event(headers), datacenter.request_id(headers)
+        if proven is not None and await self._is_reused(proven, body):
+            delivery_id = REUSED_TOKEN
         return await self._keep(Delivery(at.source, site, event_name, delivery_id, self._now_ms(), body))
 
-    async def _forge_site(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """The cloud id that the delivery proves; what it brings for reading the directory is held. Raises `Refused` and `Undecided`."""
+    async def _forge_proof(self, headers: list[tuple[bytes, bytes]]) -> Proven:
+        """What the delivery's token proves; what it brings for reading the directory is held. Raises `Refused` and `Undecided`."""
         at = self._now_ms()
         proven = await self._tokens.proven(headers, at / 1000)
         if self._app_tokens is not None and proven.is_at_gateway and (token := app_token(headers)) is not None:
             self._app_tokens.keep(proven.site, token, at)
-        return proven.site
+        return proven
+
+    async def _is_reused(self, proven: Proven, body: bytes) -> bool:
+        """Whether a token has come before with another body: somebody sees the tokens of others, which the log and the metrics tell."""
+        said = forge.said(body) if len(body) <= SMALL_BODY else await asyncio.to_thread(forge.said, body)
+        is_reused = self._used.is_for_another(proven.signed, proven.expires_at, said, self._now_ms() / 1000)
+        if is_reused:
+            self._say("A Forge token came again with another body; the delivery goes to quarantine. The Collection page says what to do.")
+            self.metrics.token_reused()
+        return is_reused
 
     async def _body(self, receive: Receive) -> bytes | Answer | None:
         """The body, or what `_sweep` makes of it when it takes too long: a timer for each request would cost more than the rest."""

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from uar.activity import Source
 
+# In place of a delivery id, which Forge does not give; kept by the spool and by the quarantine, so that no replay ever counts it.
+REUSED_TOKEN = "token-used-before"
+ANOTHER_BODY = "Its token had come before with another body, so it may not be from Atlassian. It is never counted."
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

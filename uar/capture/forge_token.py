@@ -25,7 +25,6 @@ from uar.config import Secret, Settings
 ISSUER = "forge/invocation-token"
 MAX_TOKEN = 8 * 1024
 MAX_KEY_ID = 256
-MAX_PROVEN = 4096
 LEEWAY_S = 30
 MAX_LIFE_S = 15 * 60
 COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -53,11 +52,15 @@ class Trust:
 
 
 class Proven(NamedTuple):
-    """What a proven token says: the site's cloud id, when the token ends (epoch seconds), whether its REST interface is at `GATEWAY`."""
+    """What a proven token says: the site's cloud id, when the token ends (epoch seconds), whether its REST interface is at `GATEWAY`.
+
+    `signed` is the token without its signature, by which the same token is known again.
+    """
 
     site: str
     expires_at: float
     is_at_gateway: bool
+    signed: bytes
 
 
 def bearer_token(headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -96,7 +99,8 @@ def app_token(headers: list[tuple[bytes, bytes]]) -> Secret | None:
 def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) -> Proven:
     """What the token says, once it is proven; raises `Refused`."""
     head, body, signature = _parts(token)
-    if not RS256.verify(head + b"." + body, key, _decoded(signature)):
+    signed = head + b"." + body
+    if not RS256.verify(signed, key, _decoded(signature)):
         raise Refused("wrong signature")
     claims = _object(body)
     expires_at = verify_times(claims, now_s)
@@ -112,7 +116,7 @@ def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) ->
     site = cloud_id(claims, app)
     if trust.cloud_ids and site not in trust.cloud_ids:
         raise Refused("another site")
-    return Proven(site, expires_at, is_at_gateway(app, site))
+    return Proven(site, expires_at, is_at_gateway(app, site), signed)
 
 
 def verify_times(claims: Mapping[str, Any], now_s: float) -> float:
@@ -195,25 +199,15 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 class TrustedTokens:
-    """Tells what a request's token says. A token that was proven stays proven until it ends or the keys change."""
+    """Tells what a request's token says, by the keys that are known."""
 
     def __init__(self, key_set: KeySet, trust: Trust) -> None:
         self._key_set = key_set
         self._trust = trust
-        self._proven: dict[bytes, Proven] = {}
-        self._key_set_version = -1
 
     async def proven(self, headers: list[tuple[bytes, bytes]], now_s: float) -> Proven:
         """What the token says; raises `Refused`, or `Undecided` while the key cannot be known."""
         token = bearer_token(headers)
-        if self._key_set_version != self._key_set.version or len(self._proven) >= MAX_PROVEN:
-            self._proven.clear()
-            self._key_set_version = self._key_set.version
-        known = self._proven.get(token)
-        if known is not None and now_s < known.expires_at:
-            return known
         kid = key_id(token)
         key = self._key_set.find(kid) or await self._key_set.resolve(kid)
-        proven = verify_token(token, key, self._trust, now_s)
-        self._proven[token] = proven
-        return proven
+        return verify_token(token, key, self._trust, now_s)

@@ -42,6 +42,7 @@ class Metrics(Collector):
         self._ack_sum = 0.0
         self._gauges = dict.fromkeys(GAUGES, 0.0)
         self._store_errors = 0
+        self._reused_tokens = 0
         self._lock = threading.Lock()
         self._pending: Tally[tuple[Source, str, str]] = Tally()
         self._registry = CollectorRegistry()
@@ -64,6 +65,10 @@ class Metrics(Collector):
     def store_failed(self) -> None:
         """One transaction of the store failed; from the drain only."""
         self._store_errors += 1
+
+    def token_reused(self) -> None:
+        """A Forge token came again with another body; from the event loop only."""
+        self._reused_tokens += 1
 
     def show(self, **values: float) -> None:
         """Sets gauges, by their names without the prefix `uar_`."""
@@ -106,6 +111,7 @@ class Metrics(Collector):
         for name, meaning in GAUGES.items():
             yield GaugeMetricFamily(name, meaning, value=self._gauges[name])
         yield CounterMetricFamily("uar_store_errors", "Failed transactions of the store.", value=self._store_errors)
+        yield CounterMetricFamily("uar_reused_tokens", "Forge tokens that came again with another body.", value=self._reused_tokens)
         yield self._ack_durations()
 
     def _ack_durations(self) -> Metric:

@@ -5,10 +5,13 @@ Fields of the body: developer.atlassian.com/platform/forge/events-reference/conf
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
+import orjson
+
 from uar.activity import Activity, ActivityType, Source, Twin, identity
-from uar.capture.delivery import Delivery, Unreadable
+from uar.capture.delivery import ANOTHER_BODY, REUSED_TOKEN, Delivery, Unreadable
 from uar.capture.forge_token import TrustedTokens
 from uar.capture.payload import (
     MAX_TITLE,
@@ -41,6 +44,8 @@ LIKED = "avi:confluence:liked:"
 
 def normalize(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
     """The activity of one delivery, or none; raises `Unreadable`."""
+    if delivery.delivery_id == REUSED_TOKEN:
+        raise Unreadable(ANOTHER_BODY)
     payload = unwrapped(read_payload(delivery.body))
     event_name = event_name_at(payload, "eventType")
     if event_name is None:
@@ -67,6 +72,22 @@ def normalize(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
         ]
 
 
+def said(body: bytes) -> bytes:
+    """A digest of what a body says: the same for a second try, however it is spelled."""
+    try:
+        payload = orjson.loads(body)
+        if isinstance(payload, dict):
+            body = canonical(without_retry(unwrapped(payload)))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass  # what is not JSON, or too deep to write, says its bytes
+    return blake2b(body, digest_size=16).digest()
+
+
+def without_retry(payload: Payload) -> dict[str, Any]:
+    """What a second try has in common with the first."""
+    return {name: value for name, value in payload.items() if name not in NOT_PART_OF_THE_ACT}
+
+
 def unwrapped(payload: dict[str, Any]) -> dict[str, Any]:
     """The event itself: the remote guide shows it under `payload`, receivers in production see it at the top."""
     inner = payload.get("payload")
@@ -87,7 +108,7 @@ def act_key(site: str, event_name: str, account: str | None, payload: Payload) -
         version = version or (object_at(object_at(payload, name) or {}, "version") or {}).get("number")
     rest = None
     if occurred_at is None or not ids:
-        rest = canonical({name: value for name, value in payload.items() if name not in NOT_PART_OF_THE_ACT})
+        rest = canonical(without_retry(payload))
     return identity("forge", site, event_name, account, occurred_at, "\n".join(ids), repr(version), rest)
 
 
