@@ -7,6 +7,8 @@ is the application's (`uar.capture.worker`).
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from typing import Any
 
 import httptools
@@ -19,10 +21,18 @@ HEAD_DEADLINE_S = 5.0
 IDLE_LIMIT_S = 65.0
 WATCH_S = 1.0
 
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 27\r\nconnection: close\r\n\r\nThe headers are too large.\n"
-)
+
+def closing(status: bytes, sentence: bytes, headers: bytes = b"") -> bytes:
+    """An answer that the application is not asked for, and the last one of its connection."""
+    head = b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
+    return head % (status, len(sentence), headers) + sentence
+
+
+URL_TOO_LONG = closing(b"414 URI Too Long", b"The address is too long.\n")
+HEAD_TOO_LARGE = closing(b"431 Request Header Fields Too Large", b"The headers are too large.\n")
+UNKNOWN_METHOD = closing(b"405 Method Not Allowed", b"Only POST is answered here.\n", b"allow: POST\r\n")
+# The parser knows its methods and refuses every other word; whether it was a request at all, it does not tell.
+REQUEST_LINE = re.compile(rb"[A-Za-z]{1,32} /\S* HTTP/1\.[01]\r\n")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -32,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._rest_bytes = 0
+        self._data = b""
         self._is_head_open = False
         self._is_message_open = False
         self._touched_at = self._began_at = self.loop.time()
@@ -51,7 +62,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._touched_at = self.loop.time()
         if self._is_head_open:
             self._head_bytes += len(data)
+        self._data = data
         super().data_received(data)
+        self._data = b""
         if self._is_head_open and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
 
@@ -66,6 +79,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS or self._head_size() > MAX_HEAD_BYTES:
             self._refuse_head()
             raise httptools.HttpParserError("head too large")
+        if self.url[:1] != b"/" or self.parser.get_http_version() == "0.9":
+            raise httptools.HttpParserError("neither HTTP/1.0 nor HTTP/1.1 with a path")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -80,14 +95,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_message_open = False
 
     def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if isinstance(sys.exception(), httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(self._data):
+            self.transport.write(UNKNOWN_METHOD)
+            self.transport.close()
+        else:
             super().send_400_response(msg)
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _refuse_head(self) -> None:
-        self.transport.write(TOO_LARGE)
+        self.transport.write(URL_TOO_LONG if len(self.url) > MAX_HEAD_BYTES // 2 else HEAD_TOO_LARGE)
         self.transport.close()
 
     def _look(self) -> None:
