@@ -94,6 +94,7 @@ def test_one_configured_sender_is_a_source(source: dict[str, str], tmp_path: Pat
         ("UAR_STATUS_DAYS", "90/30", "'90/30' is not two rising numbers of days"),
         ("UAR_STATUS_DAYS", "30", "'30' is not two rising numbers of days"),
         ("UAR_STORE_TITLES", "perhaps", "'perhaps' is neither true nor false"),
+        ("UAR_LOG_FORMAT", "xml", "'xml' is none of text, json"),
         ("UAR_PRIVACY", "open", "'open' is none of named, pseudonymous, team"),
         ("UAR_PRIVACY", "pseudonymous", "this release shows names only"),
         ("UAR_PRIVACY", "team", "this release shows names only"),

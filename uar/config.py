@@ -22,6 +22,7 @@ ATLASSIAN_JWKS_URL = "https://forge.cdn.prod.atlassian-dev.net/.well-known/jwks.
 FORGE_APP_ID = re.compile(r"ari:cloud:ecosystem::app/[0-9a-fA-F-]{36}")
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRIVACY_MODES = ("named", "pseudonymous", "team")
+LOG_FORMATS = ("text", "json")
 BUILT_PRIVACY_MODES = ("named",)  # a mode that is not built must stop the start, not show names all the same
 
 
@@ -86,6 +87,7 @@ SETTINGS = (
     Setting("UAR_DOCUMENTATION_URL", "", "Target of the Documentation button; empty: the guide that the dashboard serves itself."),
     Setting("UAR_SUPPORT_URL", "", "Target of the Support button; empty: the support page of that guide."),
     Setting("UAR_SPOOL_LIMIT_MB", "2048", "Size of the spool above which the worker answers 503."),
+    Setting("UAR_LOG_FORMAT", "text", "Lines on stderr: `text` to be read, `json` to be collected."),
 )
 
 
@@ -115,6 +117,7 @@ class Settings:
     documentation_url: str
     support_url: str
     spool_limit_mb: int
+    log_format: str
 
     @property
     def spool_path(self) -> Path:
@@ -157,6 +160,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         documentation_url=_optional_url("DOCUMENTATION_URL", values),
         support_url=_optional_url("SUPPORT_URL", values),
         spool_limit_mb=_number(values, "SPOOL_LIMIT_MB", 1, 1_000_000),
+        log_format=_choice(values, "LOG_FORMAT", LOG_FORMATS),
     )
 
 

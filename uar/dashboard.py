@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
 from streamlit.runtime.pages_manager import PagesManager
 
+from uar.capture.logs import formatter
 from uar.config import ConfigError, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,9 @@ log = logging.getLogger(__name__)
 
 def serve(settings: Settings) -> None:
     """Serve the dashboard until a signal; raises `ConfigError` if its port is taken."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(formatter(settings.log_format))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("uar").setLevel(logging.INFO)
     app = make_app()
     streamlit_config.set_option("server.port", settings.dashboard_port)

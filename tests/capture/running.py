@@ -34,7 +34,7 @@ class RunningWorker:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
             cwd=ROOT,
-            env=inherited | {"UAR_DATA_DIR": str(data_dir), "UAR_WORKER_PORT": "0"} | dict(environ),
+            env=inherited | {"UAR_DATA_DIR": str(data_dir), "UAR_WORKER_PORT": "0", "UAR_LOG_FORMAT": "json"} | dict(environ),
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -116,10 +116,9 @@ def sent(worker: RunningWorker, case: Case) -> tuple[Case, int, float]:
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """One worker that has got every case, with good deliveries beside them."""
-    environ = ACCEPTS | {"UAR_LOG_FORMAT": "json"}
     with (
         key_host() as keys,
-        running_worker(tmp_path_factory.mktemp("bad"), **_with_good_sender(all_sources(keys.url)), **environ) as worker,
+        running_worker(tmp_path_factory.mktemp("bad"), **_with_good_sender(all_sources(keys.url)), **ACCEPTS) as worker,
     ):
         assert worker.post(FORGE, b"{}", forge_headers()) == 202  # the keys are fetched
         fetches, before_mb, good = keys.fetches, memory_mb(worker), Ledger()

@@ -60,6 +60,7 @@ class RunningWorker:
             "UAR_DATA_DIR": str(self.data_dir),
             "UAR_DATABASE_URL": self.database_url,
             "UAR_WORKER_PORT": str(self.port),
+            "UAR_LOG_FORMAT": "json",
             "UAR_DATACENTER_SECRETS": f"{SITE}={SECRET}",
             "PYTHONPATH": str(ROOT),
             "PATH": os.environ["PATH"],

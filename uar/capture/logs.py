@@ -1,6 +1,6 @@
-"""Log lines of the worker: one JSON object a line on stderr, written by a thread so that a blocked pipe never holds up a delivery.
+"""Log lines on stderr, as text or as JSON, of the worker by a thread so that a blocked pipe never holds up a delivery.
 
-A line holds the message and, for a defect, where it happened; never the text of the exception, which may quote what was sent.
+A line holds the sentence and, for a defect, where it happened; never the text of the exception, which may quote what was sent.
 """
 
 from __future__ import annotations
@@ -18,21 +18,40 @@ WAITING_LINES = 1_000
 FLUSH_S = 1.0
 
 
+def fields(record: logging.LogRecord) -> dict[str, str]:
+    """What a record says: `at`, `level`, `logger`, `message`, and for a defect `error` and `where`."""
+    found = {
+        "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    if record.exc_info and record.exc_info[0] is not None:
+        frames = traceback.extract_tb(record.exc_info[2])
+        found["error"] = record.exc_info[0].__name__
+        found["where"] = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return found
+
+
 class JsonLines(logging.Formatter):
-    """Fixed keys: `at`, `level`, `logger`, `message`, and for a defect `error` and `where`."""
+    """One object a line, with fixed keys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-            frames = traceback.extract_tb(record.exc_info[2])
-            line["where"] = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(fields(record), ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """Time, level, sentence, and what else there is as `[name=value]`, on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = fields(record)
+        words = [found.pop("at"), f"{found.pop('level'):<8}", found.pop("message")]
+        return " ".join(" ".join([*words, *(f"[{name}={value}]" for name, value in found.items())]).splitlines())
+
+
+def formatter(log_format: str) -> logging.Formatter:
+    """The form that the setting UAR_LOG_FORMAT asks for."""
+    return JsonLines() if log_format == "json" else TextLines()
 
 
 class PatientHandler(logging.Handler):
@@ -68,10 +87,10 @@ class PatientHandler(logging.Handler):
                 self._lines.task_done()
 
 
-def log_as_json() -> PatientHandler:
+def log_patiently(log_format: str) -> PatientHandler:
     """Sends every log record of the process through one patient handler."""
     handler = PatientHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(formatter(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

@@ -19,7 +19,7 @@ import uvicorn
 
 from uar.app_tokens import AppTokens
 from uar.capture.app import Worker, make_app, ready_store
-from uar.capture.logs import log_as_json
+from uar.capture.logs import log_patiently
 from uar.capture.protocol import BoundedProtocol
 from uar.capture.spool import DataDirInUse, SpoolBroken, sole_owner
 from uar.config import Settings
@@ -45,7 +45,7 @@ def serve(settings: Settings, app_tokens: AppTokens | None = None) -> None:
 
     `app_tokens` gets the Forge app's tokens for the sites' REST interfaces.
     """
-    lines = log_as_json()
+    lines = log_patiently(settings.log_format)
     sys.setswitchinterval(SWITCH_S)
     try:
         with sole_owner(settings.data_dir), listening(settings) as listener:
