@@ -21,9 +21,10 @@ from uar.app_tokens import AppTokens
 from uar.capture.worker import WorkerError
 from uar.config import Settings
 from uar.store.database import Engine, open_store, read_transaction, write_transaction
-from uar.store.directory import Group, save_groups, save_members
+from uar.store.directory import Group, Person, save_groups, save_members, save_people
 from uar.store.reads import find_site, people, quarantined
-from uar.store.writes import Quarantined, record_activities, record_quarantined
+from uar.store.retention import prune
+from uar.store.writes import Quarantined, record_activities, record_quarantined, start_coverage
 
 ROOT = Path(__file__).parent.parent
 TODAY = "2026-03-31"
@@ -296,6 +297,57 @@ def test_an_import_counts_and_names_each_bad_line(run: Run, tmp_path: Path) -> N
     assert json.loads(printed(run("report", "kpis", "--today", TODAY)))["active_days"] == 1
 
 
+def test_an_import_says_what_the_next_pruning_will_remove(run: Run, tmp_path: Path) -> None:
+    lines = ["wiki,2004-06-01T12:00:00Z,view,mira", "wiki,2004-06-02T12:00:00Z,view,mira", "wiki,2026-03-29T12:00:00Z,view,mira"]
+    (tmp_path / "old.csv").write_text("\n".join(["site,occurred_at,event,account_id", *lines]))
+    assert printed(run("import", "old.csv", UAR_RETENTION_MONTHS="1200")).count("\n") == 1
+    sentences = printed(run("import", "old.csv", UAR_RETENTION_MONTHS="120")).splitlines()
+    assert sentences[0].startswith("0 activities added, 3 were there already")
+    assert sentences[1].startswith("2 of the activities are older than ")
+    assert sentences[1].endswith(
+        " (120 months) and will be pruned: to keep them, set UAR_RETENTION_MONTHS higher and import the file again."
+    )
+    assert printed(run("prune", "--dry-run", UAR_RETENTION_MONTHS="120")).startswith("2 activities")
+
+
+def test_pruned_days_are_like_those_before_recording(site: Engine, run: Run) -> None:
+    words = ("report", "kpis", "--from", "2026-03-01", "--to", TODAY, "--today", TODAY)
+    with write_transaction(site) as connection:
+        start_coverage(connection, "worker", at("2026-03-10T12:00:00+00:00"))
+    before = json.loads(printed(run(*words)))
+    assert (before["active_days"], before["days"]) == (3, 22)
+    prune(site, at("2026-03-29T00:00:00+00:00"))
+    after = json.loads(printed(run(*words)))
+    assert (after["active_days"], after["days"]) == (2, 3)
+    days = json.loads(printed(run("report", "calendar", *words[2:])))["days"]
+    assert [(day["day"], day["events"]) for day in days if day["events"]] == [("2026-03-29", 1), ("2026-03-30", 1)]
+
+
+def test_whose_activities_are_pruned_is_inactive_and_was_seen(site: Engine, run: Run) -> None:
+    with write_transaction(site) as connection:
+        found = find_site(connection, "wiki")
+        assert found is not None
+        save_people(connection, found, [Person("zoe", "Zoe")], at("2026-03-27T12:00:00+00:00"))
+    words = ("report", "users", "--today", "2026-07-15", "--from", "2026-07-01", "--to", "2026-07-15")
+    before, _, after = users(run(*words)), prune(site, at("2026-07-10T00:00:00+00:00")), users(run(*words))
+    assert after == before
+    assert [(row["account_id"], row["status"], row["events_total"]) for row in after] == [
+        ("omar", "Inactive", 0),
+        ("mira", "Inactive", 0),
+        ("bot", "App", 0),
+        ("zoe", "Never seen", 0),
+    ]
+
+
+def users(result: Result) -> list[dict[str, object]]:
+    """All that `report users` says of people, without the time of the report."""
+    return [{name: value for name, value in row.items() if name != "generated_at_utc"} for row in json.loads(printed(result))]
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
 def test_replay_reads_the_quarantine_again(store: Engine, run: Run) -> None:
     body = b'{"timestamp":1774770000000,"event":"page_created","userKey":"ff80","page":{"id":1}}'
     kept = [
@@ -315,7 +367,7 @@ def test_prune_counts_first_and_then_removes(site: Engine, run: Run) -> None:
     assert since > 1, "this machine's clock is wrong"
     dry = printed(run("prune", "--dry-run", UAR_RETENTION_MONTHS="1"))
     assert dry.startswith("5 activities are older than ")
-    assert dry.endswith(" UTC (1 months); none was removed.\n")
+    assert dry.endswith(" (1 months); none was removed.\n")
     assert printed(run("prune", UAR_RETENTION_MONTHS="1200")).startswith("0 activities older than ")
     assert printed(run("prune", UAR_RETENTION_MONTHS="1")).startswith("5 activities older than ")
     assert printed(run("prune", UAR_RETENTION_MONTHS="1")).endswith(" were removed.\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from uar import demo
 from uar.activity import Activity, ActivityType, ActorKind, Source
 from uar.capture.catalog import lookup
+from uar.config import load_settings
 from uar.demo_cast import DEPARTMENTS, HABIT_COUNTS, Habit, Member, cast
+from uar.retention import oldest_kept
 from uar.store.database import Engine, read_transaction
 from uar.store.reads import activity_columns, find_site, groups, memberships, people
 from uar.store.writes import Recorded
@@ -73,6 +76,11 @@ def test_the_period_is_fourteen_months_up_to_today(acts: list[Activity]) -> None
     assert min(days) <= date(2025, 9, 2)
     assert max(days) in (TODAY, TODAY + timedelta(days=1))
     assert 100_000 < len(acts) < 160_000
+
+
+def test_none_of_it_is_old_enough_to_be_pruned(acts: list[Activity], tmp_path: Path) -> None:
+    end_of_today = int(datetime(TODAY.year, TODAY.month, TODAY.day, 23, 59, tzinfo=UTC).timestamp() * 1000)
+    assert min(act.occurred_at for act in acts) > oldest_kept(end_of_today, load_settings({}, tmp_path).retention_months)
 
 
 def test_all_ten_types_occur_and_two_thirds_are_views(acts: list[Activity]) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 import uar.live
-from uar.activity import Activity, ActivityType, ActorKind, Source, identity
+from uar.activity import DAY_MS, Activity, ActivityType, ActorKind, Source, identity
+from uar.capture.import_file import import_file
 from uar.live import LiveMirror
 from uar.mirror_cache import load_cache
 from uar.report.mirror import Mirror
 from uar.store.database import Engine, write_transaction
 from uar.store.reads import activity_columns, find_site
+from uar.store.retention import prune
 from uar.store.writes import bump_generation, ensure_site, record_activities, start_coverage
 
 NOON = 1_772_000_100_000
@@ -141,8 +143,72 @@ def test_only_what_happened_since_is_held_and_a_later_start_prunes(store: Engine
     assert live.refresh().mirror == whole(store, start)
     moved = live.refresh(since=start + shift)
     assert moved.mirror == whole(store, (start + shift) // QUARTER * QUARTER)
-    assert moved.recorded_from_ms is not None
-    assert moved.recorded_from_ms >= (start + shift) // QUARTER * QUARTER
+    assert moved.known_from_ms == (start + shift) // QUARTER * QUARTER
+
+
+def test_what_is_pruned_is_dropped_without_reading_anything_again(store: Engine, reads: list[int]) -> None:
+    record(store, *range(30))
+    live = LiveMirror(store, site_id(store), 0, None)
+    full = live.refresh()
+    edge = (NOON + 5_000_000) // QUARTER * QUARTER
+    gone = prune(store, edge)
+    record(store, *range(30, 30 + gone))
+    left = live.refresh()
+    assert reads == [0, 30]
+    assert left.mirror == whole(store, edge) == whole(store)
+    assert (left.mirror.activities, left.generation) == (full.mirror.activities, full.generation)
+    assert left.version != full.version  # figures of before are not shown for it
+    assert (full.known_from_ms, left.known_from_ms) == (NOON // QUARTER * QUARTER, edge)
+
+
+def test_half_of_what_is_too_old_is_shown_nowhere(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(store, *range(30))
+    edge = (NOON + 15_000_000) // QUARTER * QUARTER
+    monkeypatch.setattr("uar.store.retention.BATCH", 2)
+    with pytest.raises(InterruptedError):
+        prune(store, edge, pause=_interrupted)
+    found = LiveMirror(store, site_id(store), 0, None).refresh()
+    assert found.mirror == whole(store, edge) != whole(store)
+    assert found.known_from_ms == edge
+
+
+def _interrupted() -> None:
+    raise InterruptedError
+
+
+def test_pruning_changes_neither_when_recording_began_nor_who_was_ever_active(store: Engine) -> None:
+    blank = LiveMirror(store, site_id(store), 0, None).refresh()
+    assert (blank.is_blank, blank.is_pruned, blank.known_from_ms) == (True, False, None)
+    record(store, *range(30))
+    live = LiveMirror(store, site_id(store), 0, None)
+    before = live.refresh()
+    edge = NOON + 100 * DAY_MS
+    prune(store, edge)
+    after = live.refresh()
+    assert (before.recorded_from_ms, after.recorded_from_ms) == (NOON // QUARTER * QUARTER, NOON)
+    assert [(found.is_blank, found.is_pruned) for found in (before, after)] == [(False, False), (False, True)]
+    assert after.mirror.activities == 0
+    assert after.known_from_ms == edge // QUARTER * QUARTER
+    assert after.people["last_active_at"].tolist() == before.people["last_active_at"].tolist()
+
+
+def test_older_activities_that_are_imported_after_a_pruning_count(store: Engine, tmp_path: Path) -> None:
+    record(store, *range(30))
+    live = LiveMirror(store, site_id(store), 0, None)
+    edge = (NOON + 15_000_000) // QUARTER * QUARTER
+    gone = prune(store, edge)
+    assert live.refresh().known_from_ms == edge
+    file = tmp_path / "old.csv"
+    lines = [f"acme,{NOON - hours * 4 * QUARTER},view,ann" for hours in (1, 2, 3)]
+    file.write_text("\n".join(["site,occurred_at,event,account_id", *lines]))
+    oldest_kept = NOON - 9 * QUARTER  # more months than when it was pruned, but not enough for the third line
+    assert import_file(store, file, now=lambda: NOON, oldest_kept=oldest_kept).too_old == 1
+    found = live.refresh()
+    assert found.known_from_ms == (NOON - 8 * QUARTER) // QUARTER * QUARTER
+    assert found.mirror == whole(store, found.known_from_ms)
+    assert found.mirror.activities == 2 + 30 - gone
+    assert prune(store, oldest_kept) == 1
+    assert live.refresh().mirror == found.mirror
 
 
 def test_a_restart_reads_only_the_newest_rows_from_the_store(store: Engine, tmp_path: Path, reads: list[int]) -> None:

@@ -107,13 +107,20 @@ def import_activities(file: Path) -> None:
     """Load activities from FILE (.csv or .jsonl); bad lines are listed and change nothing."""
     from uar.capture.import_file import import_file
 
+    settings = load_settings()
+    before, words = retention_edge(settings)
     with progress_bar("Importing") as progress:
-        imported = import_file(migrated_store(load_settings()), file, progress)
+        imported = import_file(migrated_store(settings), file, progress, oldest_kept=before)
     list_bad_lines(file, imported.bad_lines)
     click.echo(
         f"{imported.inserted:,} activities added, {imported.duplicates:,} were there already, "
         f"{imported.not_counted:,} events are no activity, {len(imported.bad_lines):,} bad lines."
     )
+    if imported.too_old:
+        click.echo(
+            f"{imported.too_old:,} of the activities are older than {words} and will be pruned: to keep them, set UAR_RETENTION_MONTHS "
+            "higher and import the file again."
+        )
     sys.exit(1 if imported.bad_lines else 0)
 
 
@@ -191,20 +198,26 @@ def migrate() -> None:
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 def prune(dry_run: bool) -> None:
     """Remove activities older than UAR_RETENTION_MONTHS, as the worker does once a day. Goes on where it was interrupted."""
-    from uar.retention import now_ms, oldest_kept
     from uar.store.retention import count_older
     from uar.store.retention import prune as run
 
     settings = load_settings()
     engine = migrated_store(settings)
-    before = oldest_kept(now_ms(), settings.retention_months)
-    since = f"{datetime.fromtimestamp(before / 1000, UTC):%Y-%m-%d %H:%M} UTC ({settings.retention_months} months)"
+    before, words = retention_edge(settings)
     if dry_run:
-        click.echo(f"{count_older(engine, before):,} activities are older than {since}; none was removed.")
+        click.echo(f"{count_older(engine, before):,} activities are older than {words}; none was removed.")
         return
     with progress_bar("Pruning") as progress:
         removed = run(engine, before, progress)
-    click.echo(f"{removed:,} activities older than {since} were removed.")
+    click.echo(f"{removed:,} activities older than {words} were removed.")
+
+
+def retention_edge(settings: Settings) -> tuple[int, str]:
+    """The instant (epoch ms) before which activities are too old, and in words."""
+    from uar.retention import now_ms, oldest_kept
+
+    before = oldest_kept(now_ms(), settings.retention_months)
+    return before, f"{datetime.fromtimestamp(before / 1000, UTC):%Y-%m-%d} ({settings.retention_months} months)"
 
 
 def list_bad_lines(file: Path, bad_lines: Sequence[tuple[int, str]]) -> None:

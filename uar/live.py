@@ -3,6 +3,9 @@
     refresh: generation changed? ─ yes ─▶ read everything again
                  │ no
                  ▼
+             pruned? ─ yes ─▶ drop what is older
+                 │
+                 ▼
              rows newer than the last one ─▶ grow the mirror ─▶ Snapshot (immutable, shared by all viewers)
 
 One refresh runs at a time; whoever asks meanwhile gets the snapshot that stands. A cache on disk makes restarts fast.
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, Thread
@@ -28,6 +31,7 @@ from uar.report.mirror import QUARTER_MS, Mirror
 from uar.report.walk import prepare
 from uar.store.database import Connection, Engine, read_transaction
 from uar.store.reads import activity_columns, coverage, generation, people, recording_start, spaces
+from uar.store.retention import kept_from
 
 TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed, more if they hold fewer than ENOUGH_ROWS
 ENOUGH_ROWS = 100
@@ -43,8 +47,8 @@ class Snapshot:
     """One site at one instant. `people` and `spaces` are the store's tables; `app_ids` the people who are apps.
 
     Instants in epoch milliseconds: `data_at` when this was read, `last_received_at` when the newest activity arrived, `recorded_from_ms`
-    when recording began (the earlier of the first worker's start and the first activity); None if nothing was ever recorded. `gaps` are
-    the times since then in which no worker was up.
+    when recording began (the earliest of the first worker's start and anybody's first activity, pruned or not); None if nothing was ever
+    recorded. The mirror holds what occurred from `kept_from_ms` on, 0 for everything. `gaps` are the times without a worker.
     """
 
     mirror: Mirror
@@ -56,6 +60,27 @@ class Snapshot:
     last_received_at: int | None
     recorded_from_ms: int | None
     gaps: tuple[Gap, ...] = ()
+    kept_from_ms: int = 0
+
+    @property
+    def known_from_ms(self) -> int | None:
+        """From when on a day without activities was a quiet one: recording had begun, and nothing was pruned since."""
+        return None if self.recorded_from_ms is None else max(self.recorded_from_ms, self.kept_from_ms)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether days that were recorded are not kept any more."""
+        return self.recorded_from_ms is not None and self.recorded_from_ms < self.kept_from_ms
+
+    @property
+    def is_blank(self) -> bool:
+        """Nobody ever did anything here, as far as we know."""
+        return not self.mirror.activities and bool(self.people["first_active_at"].isna().all())
+
+    @property
+    def version(self) -> Hashable:
+        """Another one whenever the mirror holds something else."""
+        return self.generation, self.kept_from_ms, self.mirror.activities
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,8 @@ class _Loaded:
 class LiveMirror:
     """Keeps one site's mirror up to date; for any number of threads.
 
-    `since` (epoch milliseconds) leaves out what happened before it, to the quarter of an hour. `cache_dir` may be None: no cache.
+    `since` (epoch milliseconds) leaves out what happened before it, to the quarter of an hour, as pruning does. `cache_dir` may be None: no
+    cache.
     """
 
     def __init__(
@@ -80,7 +106,7 @@ class LiveMirror:
         cache_from: int = CACHE_FROM,
     ) -> None:
         self._engine, self._site_id, self._now, self._cache_from = engine, site_id, now, cache_from
-        self._since = since // QUARTER_MS * QUARTER_MS
+        self._asked_since = self._since = since
         self._path = None if cache_dir is None else cache_dir / f"mirror-{site_id}.cache"
         self._refreshing = Lock()
         self._snapshot: Snapshot | None = None
@@ -104,7 +130,7 @@ class LiveMirror:
             return standing or self.refresh(since)
         try:
             if since is not None:
-                self._since = since // QUARTER_MS * QUARTER_MS
+                self._asked_since = since
             self._snapshot = self._read()
             return self._snapshot
         finally:
@@ -118,9 +144,10 @@ class LiveMirror:
     def _read(self) -> Snapshot:
         with read_transaction(self._engine) as connection:
             current = generation(connection)
+            self._since = max(self._asked_since, kept_from(connection)) // QUARTER_MS * QUARTER_MS
             loaded = self._usable(connection, current)
             loaded = self._grown(connection, loaded) if loaded else self._from_store(connection, current)
-            if self._loaded is None or self._loaded.state.generation != current:
+            if self._loaded is None or (self._loaded.state.generation, self._loaded.state.since) != (current, self._since):
                 prepare(loaded.mirror)
             snapshot = self._describe(connection, loaded)
             self._keep(connection, loaded)
@@ -186,8 +213,9 @@ class LiveMirror:
             generation=loaded.state.generation,
             data_at=now,
             last_received_at=loaded.state.last_received_at,
-            recorded_from_ms=self._recorded_from(connection, loaded.mirror),
+            recorded_from_ms=_recorded_from(connection, loaded.mirror, everybody),
             gaps=gaps(coverage(connection), now),
+            kept_from_ms=self._since,
         )
 
     def _people(self, connection: Connection, mirror: Mirror) -> pd.DataFrame:
@@ -202,10 +230,6 @@ class LiveMirror:
         self._people_read = (time.monotonic(), time.monotonic() - start)
         return everybody
 
-    def _recorded_from(self, connection: Connection, mirror: Mirror) -> int | None:
-        starts = [start for start in (recording_start(connection), _first_activity(mirror)) if start is not None]
-        return max(min(starts), self._since) if starts else None
-
     def _keep(self, connection: Connection, loaded: _Loaded) -> None:
         """Write the cache beside everything else, if it is worth it and none is being written."""
         activities = loaded.mirror.activities
@@ -217,6 +241,13 @@ class LiveMirror:
         state = self._with_tail(connection, loaded.state)
         self._saving = Thread(target=save_cache, args=(self._path, state, loaded.mirror), name="mirror-cache")
         self._saving.start()
+
+
+def _recorded_from(connection: Connection, mirror: Mirror, everybody: pd.DataFrame) -> int | None:
+    """The mirror tells what the unknown person did, `everybody` what was pruned."""
+    first_acts = everybody["first_active_at"].dropna()
+    starts = recording_start(connection), _first_activity(mirror), None if first_acts.empty else int(first_acts.min())
+    return min((start for start in starts if start is not None), default=None)
 
 
 def _first_activity(mirror: Mirror) -> int | None:

@@ -32,12 +32,11 @@ def now_ms() -> int:
 
 
 def oldest_kept(at: int, months: int) -> int:
-    """The same day and time (UTC) so many calendar months before `at`; a day that month lacks is its last one. Both epoch ms."""
-    seconds, milliseconds = divmod(at, 1_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
-    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
-    return int(moment.replace(year=year, month=month + 1, day=day).timestamp()) * 1_000 + milliseconds
+    """The start of the same day (UTC) so many calendar months before `at`; a day that month lacks is its last one. Both epoch ms."""
+    today = datetime.fromtimestamp(at // 1_000, UTC)
+    year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
+    day = min(today.day, calendar.monthrange(year, month + 1)[1])
+    return int(datetime(year, month + 1, day, tzinfo=UTC).timestamp()) * 1_000
 
 
 class Stopping(Exception):

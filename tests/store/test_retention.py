@@ -1,8 +1,11 @@
-"""Retention: what is too old leaves in small transactions, what is not stays, and mirrors are told whatever happens in between."""
+"""Retention: what is too old leaves in small transactions, what is not stays, and no report shows days of which a part is gone."""
 
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -13,15 +16,27 @@ import pytest
 from tests.store.making import T0, act, record, rows
 from uar.activity import DAY_MS, ActivityType
 from uar.config import Settings, load_settings
+from uar.live import LiveMirror
 from uar.retention import DAY_S, RETRY_S, RetentionThread, oldest_kept
 from uar.store import retention
-from uar.store.database import Engine, read_transaction
-from uar.store.reads import generation
-from uar.store.retention import count_older, prune
+from uar.store.database import Engine, read_transaction, write_transaction
+from uar.store.reads import find_site, generation
+from uar.store.retention import count_older, keep_from, kept_from, prune
 
 PEOPLE = "SELECT account_id, first_active_at, last_active_at, last_type FROM people WHERE id != 0"
 TIMES = "SELECT occurred_at FROM activities ORDER BY id"
 ONE_DATABASE = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+# Prunes in batches of three, says so after each, and stays where it is after the second.
+PRUNING = """
+import sys, time
+from uar.store import retention
+from uar.store.database import open_store
+retention.BATCH, retention.PEOPLE, pauses = 3, 2, []
+def pause():
+    pauses.append(print("a batch", flush=True))
+    time.sleep(60 * (len(pauses) > 1))
+retention.prune(open_store(sys.argv[1]), int(sys.argv[2]), pause=pause)
+"""
 HOURLY = 5  # activities of each person before T0 + 5 hours
 
 
@@ -29,9 +44,18 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
-def told(store: Engine) -> int:
+def edge(store: Engine) -> int:
     with read_transaction(store) as connection:
-        return generation(connection)
+        return kept_from(connection)
+
+
+def shown(store: Engine) -> tuple[int, int | None]:
+    """How many activities a report holds, and from when on its days are known."""
+    with read_transaction(store) as connection:
+        site_id = find_site(connection, "acme")
+    assert site_id is not None
+    snapshot = LiveMirror(store, site_id, 0, None).refresh()
+    return snapshot.mirror.activities, snapshot.known_from_ms
 
 
 def fill(store: Engine) -> int:
@@ -56,16 +80,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("now", "months", "then"),
     [
-        ("2026-11-24T10:30:00.250+00:00", 25, "2024-10-24T10:30:00.250+00:00"),
-        ("2026-03-31T00:00:00+00:00", 1, "2026-02-28T00:00:00+00:00"),
-        ("2024-03-31T00:00:00+00:00", 1, "2024-02-29T00:00:00+00:00"),
-        ("2026-01-15T12:00:00+00:00", 1, "2025-12-15T12:00:00+00:00"),
-        ("2026-12-31T23:59:59+00:00", 12, "2025-12-31T23:59:59+00:00"),
-        ("2026-01-15T12:00:00+00:00", 1200, "1926-01-15T12:00:00+00:00"),
+        ("2026-11-24T10:30:00.250", 25, "2024-10-24"),
+        ("2026-03-31T00:00:00", 1, "2026-02-28"),
+        ("2024-03-31T00:00:00", 1, "2024-02-29"),
+        ("2026-01-15T12:00:00", 1, "2025-12-15"),
+        ("2026-12-31T23:59:59.999", 12, "2025-12-31"),
+        ("2026-01-15T12:00:00", 1200, "1926-01-15"),
     ],
 )
-def test_months_are_calendar_months_in_utc(now: str, months: int, then: str) -> None:
-    assert oldest_kept(ms(now), months) == ms(then)
+def test_months_are_calendar_months_and_whole_days_in_utc(now: str, months: int, then: str) -> None:
+    assert oldest_kept(ms(f"{now}+00:00"), months) == ms(f"{then}T00:00:00+00:00")
 
 
 def test_what_is_older_leaves_and_what_is_not_stays(store: Engine, small: None) -> None:
@@ -96,26 +120,24 @@ def test_no_transaction_removes_more_than_a_batch(store: Engine, small: None) ->
     assert all(earlier - later <= 3 for earlier, later in zip([8 * HOURLY, *left], left, strict=False))
 
 
-def test_mirrors_are_told_with_the_first_batch_and_after_the_last(store: Engine, small: None) -> None:
+def test_the_first_batch_moves_the_edge_of_what_counts_and_mirrors_need_not_read_again(store: Engine, small: None) -> None:
     before, seen = fill(store), []
-    start = told(store)
-    prune(store, before, pause=lambda: seen.append(told(store)))
-    assert set(seen) == {start + 1}
-    assert told(store) == start + 2
+    with read_transaction(store) as connection:
+        start = generation(connection)
+    prune(store, before, pause=lambda: seen.append(edge(store)))
+    assert set(seen) == {before}
+    with read_transaction(store) as connection:
+        assert generation(connection) == start
 
 
-def test_one_batch_tells_mirrors_once_and_none_does_not(store: Engine) -> None:
-    before = fill(store)
-    start = told(store)
+def test_where_nothing_is_too_old_nothing_changes(store: Engine) -> None:
+    fill(store)
     assert prune(store, T0) == 0
-    assert told(store) == start
-    prune(store, before)
-    assert told(store) == start + 1
+    assert edge(store) == 0
 
 
-def test_an_interrupted_run_has_told_mirrors_and_the_next_goes_on(store: Engine, small: None) -> None:
+def test_an_interrupted_run_is_gone_on_with_even_if_more_months_are_to_be_kept_by_then(store: Engine, small: None) -> None:
     before, pauses = fill(store), []
-    start = told(store)
 
     def interrupt() -> None:
         pauses.append(1)
@@ -126,8 +148,23 @@ def test_an_interrupted_run_has_told_mirrors_and_the_next_goes_on(store: Engine,
         prune(store, before, pause=interrupt)
     left = count_older(store, before)
     assert 0 < left < 4 * HOURLY
-    assert told(store) == start + 2
-    assert prune(store, before, pause=lambda: None) == left
+    assert count_older(store, T0) == left
+    assert prune(store, T0, pause=lambda: None) == left
+    assert edge(store) == before
+
+
+def test_a_killed_run_shows_nothing_half_and_the_next_one_ends_it(store: Engine, store_url: str) -> None:
+    before = fill(store)
+    with subprocess.Popen([sys.executable, "-c", PRUNING, store_url, str(before)], stdout=subprocess.PIPE, text=True) as pruning:
+        assert pruning.stdout is not None
+        assert [pruning.stdout.readline() for _ in range(2)] == ["a batch\n"] * 2
+        pruning.kill()
+    assert pruning.returncode == -signal.SIGKILL
+    left = len(rows(store, f"SELECT id FROM activities WHERE occurred_at < {before}"))
+    assert left == 4 * HOURLY - 6
+    assert shown(store) == (4 * HOURLY, before)
+    assert prune(store, before) == left
+    assert shown(store) == (4 * HOURLY, before)
 
 
 def test_progress_counts_people_up_to_all(store: Engine, small: None) -> None:
@@ -145,10 +182,19 @@ def test_a_replayed_old_delivery_is_pruned_again(store: Engine) -> None:
 
 
 def test_the_worker_prunes_by_the_configured_months(store: Engine, settings: Settings) -> None:
-    record(store, act(1), act(2, at=1))
-    now = ms("2026-06-28T20:15:00.001+00:00")  # one month after T0, and a millisecond
+    record(store, act(1), act(2, at=DAY_MS))
+    now = ms("2026-06-29T23:00:00+00:00")  # the day after T0, one month later
     assert RetentionThread(settings, store, lambda: now).round() == DAY_S
-    assert rows(store, TIMES) == [(T0 + 1,)]
+    assert rows(store, TIMES) == [(T0 + DAY_MS,)]
+
+
+def test_older_activities_that_are_brought_in_count_again_until_they_are_pruned(store: Engine) -> None:
+    record(store, act(1), act(2, at=DAY_MS))
+    prune(store, T0 + DAY_MS)
+    for at, expected in ((T0 + 2 * DAY_MS, T0 + DAY_MS), (T0 + 5, T0 + 5)):
+        with write_transaction(store) as connection:
+            keep_from(connection, at)
+        assert edge(store) == expected
 
 
 @ONE_DATABASE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.ui.conftest import ROOT, Open
 from tests.ui.seed import DAYS, PEOPLE, activities, fill, new_store
-from uar.activity import ActivityType, ActorKind
+from uar.activity import DAY_MS, ActivityType, ActorKind
 from uar.live import LiveMirror, Snapshot
 from uar.report.breakdown import active_people, breakdown
 from uar.report.days import calendar
@@ -20,6 +21,7 @@ from uar.report.selection import Selection
 from uar.report.streaks import WorkingDays, kpis
 from uar.store.database import open_store, read_transaction, write_transaction
 from uar.store.reads import site_names
+from uar.store.retention import prune
 from uar.store.writes import record_activities
 
 TABS = ("", "pages/user_status.py")
@@ -216,6 +218,28 @@ def test_a_year_without_data_says_so(open_page: Open, seeded: Path) -> None:
     page = open_page({"period": "2019"})
     assert page.info[0].value.startswith("There is no data for 1 Jan – 31 Dec 2019: recording began on ")
     assert cards(page)["Active Days"] == "0 of 0"
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_days_that_were_pruned_are_neither_quiet_nor_in_the_second_number(open_page: Open, seeded: Path, tab: str) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    prune(open_store(f"sqlite:///{seeded / 'uar.db'}"), int((midnight - timedelta(days=9)).timestamp() * 1000))
+    page = open_page({"period": "2019"}, timezone="UTC", page=tab)
+    assert not page.exception
+    if not tab:
+        assert page.info[0].value.startswith("There is no data for 1 Jan – 31 Dec 2019: what is older than ")
+        kept = cards(open_page({"period": "90d"}, timezone="UTC"))["Active Days"]
+        assert kept.endswith(" of 10")
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_site_of_which_everything_is_pruned_is_not_a_new_one(open_page: Open, seeded: Path, tab: str) -> None:
+    prune(open_store(f"sqlite:///{seeded / 'uar.db'}"), int(time.time() * 1000) + DAY_MS)
+    page = open_page(page=tab)
+    assert not page.exception
+    assert not page.error
+    assert page.title[0].value == ("User Status" if tab else "Activity Dashboard")
+    assert "Connect Confluence" not in everything_written(page)
 
 
 def test_no_results_differ_from_no_data(open_page: Open, seeded: Path) -> None:

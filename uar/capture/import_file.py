@@ -20,6 +20,7 @@ from uar.activity import Activity, ActivityType, Source, believable_time, identi
 from uar.capture.catalog import Entry, lookup
 from uar.capture.payload import EPOCH
 from uar.store.database import Engine, write_transaction
+from uar.store.retention import keep_from
 from uar.store.writes import record_activities
 
 NEEDED = ("site", "occurred_at", "event", "account_id")
@@ -46,11 +47,15 @@ class BadLine(Exception):
 
 @dataclass
 class Imported:
-    """What an import did: new activities, those that were there already, names that are no activity, and bad lines (number, sentence)."""
+    """What an import did: new activities, those that were there already, names that are no activity, and bad lines (number, sentence).
+
+    `too_old` of the activities occurred before the instant from which on they are kept.
+    """
 
     inserted: int = 0
     duplicates: int = 0
     not_counted: int = 0
+    too_old: int = 0
     bad_lines: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -59,8 +64,12 @@ def import_file(
     path: Path,
     progress: Callable[[int, int], None] | None = None,
     now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    oldest_kept: int = 0,
 ) -> Imported:
     """Store the activities of a `.csv` or `.jsonl` file; `progress` is told (bytes done, bytes in all), `now` is in epoch milliseconds.
+
+    What occurred before `oldest_kept` (epoch milliseconds) is stored as well, and counted, as it will be pruned. Later activities move the
+    begin of what counts back to them, where an earlier pruning had moved it further.
 
     Raises `UnreadableFile` before anything is stored, and the exceptions of `write_transaction`.
     """
@@ -79,21 +88,25 @@ def import_file(
                 continue
             batch.append(activity)
             if len(batch) >= BATCH:
-                _store(engine, batch, imported)
+                _store(engine, batch, imported, oldest_kept)
                 if progress is not None:
                     progress(min(raw.tell(), total), total)
-        _store(engine, batch, imported)
+        _store(engine, batch, imported, oldest_kept)
     if progress is not None:
         progress(total, total)
     return imported
 
 
-def _store(engine: Engine, batch: list[Activity], imported: Imported) -> None:
+def _store(engine: Engine, batch: list[Activity], imported: Imported, oldest_kept: int) -> None:
     if batch:
+        kept = [activity.occurred_at for activity in batch if activity.occurred_at >= oldest_kept]
         with write_transaction(engine) as connection:
             recorded = record_activities(connection, batch)
+            if kept:
+                keep_from(connection, min(kept))
         imported.inserted += recorded.inserted
         imported.duplicates += recorded.duplicates
+        imported.too_old += len(batch) - len(kept)
         batch.clear()
 
 

@@ -54,8 +54,8 @@ class Question:
 
     @property
     def recorded_from(self) -> date | None:
-        """The local day on which recording began; None if nothing was ever recorded."""
-        instant = self.snapshot.recorded_from_ms
+        """The first local day that is recorded and not pruned; None if nothing was ever recorded."""
+        instant = self.snapshot.known_from_ms
         return None if instant is None else datetime.fromtimestamp(instant / 1000, ZoneInfo(self.selection.zone)).date()
 
     @property

@@ -115,7 +115,7 @@ def _last_id(connection: Connection, site_id: int) -> int:
 
 
 def _chunks_in_parallel(engine: Engine, spans: Sequence[dict[str, int]]) -> list[_Chunk]:
-    """The same over connections of their own. Ids only grow, and whatever removes rows makes another generation, so they agree."""
+    """The same over connections of their own. Ids only grow, and whatever removes rows has mirrors read again or drop what is older."""
 
     def read(share: Sequence[dict[str, int]]) -> list[_Chunk]:
         with read_transaction(engine) as connection:

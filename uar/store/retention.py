@@ -1,10 +1,13 @@
 """Retention: activities that occurred before an instant leave the store, a few thousand in each transaction.
 
+    kept_from     the instant from which on activities count; what is older is pruned, or is going to be
+    keep_from     moves it back, for older activities that are brought in on purpose
     count_older   how many there are
-    prune         removes them; may be interrupted at any moment, the next run goes on with what is left
+    prune         removes them; may be killed at any moment, the next run goes on with what is left
 
-They are sought person by person, as the index of time lines leads to a person's oldest rows; nothing else of the table is read. People keep
-the instants of their first and last activity.
+The first batch that leaves moves `kept_from`, in the same transaction. Mirrors leave out what is older, so they show no day of which a part
+is gone and need not read anything again. Old rows are sought person by person, as the index of time lines leads to a person's oldest ones;
+nothing else of the table is read. People keep the instants of their first and last activity.
 """
 
 from __future__ import annotations
@@ -13,23 +16,35 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Select, delete, func, select, tuple_
+from sqlalchemy import Connection, Engine, Select, delete, func, select, tuple_
 
 from uar.store.database import read_transaction, write_transaction
 from uar.store.dialects import chunks
-from uar.store.schema import activities, people
-from uar.store.writes import bump_generation
+from uar.store.schema import activities, meta, people
+from uar.store.sync_state import set_meta
 
 BATCH = 5_000  # activities removed by one transaction
 PEOPLE = 500  # sought by one query
 PAUSE_S = 0.05  # between two transactions, so that the drain gets its turn
+KEPT_FROM = "kept_from"
 
 Progress = Callable[[int, int], None]
 
 
+def kept_from(connection: Connection) -> int:
+    """The instant (epoch ms) before which activities were pruned and count no more; 0 if none ever was."""
+    return int(connection.scalar(select(meta.c.value).where(meta.c.name == KEPT_FROM)) or 0)
+
+
+def keep_from(connection: Connection, at: int) -> None:
+    """Let activities count from `at` (epoch ms) on again, if only later ones do."""
+    if at < kept_from(connection):
+        set_meta(connection, KEPT_FROM, str(at))
+
+
 def count_older(engine: Engine, before: int) -> int:
-    """How many activities occurred before the instant (epoch ms). Raises `StoreUnavailable` or `StoreError`."""
-    total = 0
+    """How many activities `prune` would remove. Raises `StoreUnavailable` or `StoreError`."""
+    before, total = _edge(engine, before), 0
     for part in chunks(_people(engine), PEOPLE):
         with read_transaction(engine) as connection:
             total += int(connection.scalar(_older(part, before, func.count())) or 0)
@@ -37,25 +52,22 @@ def count_older(engine: Engine, before: int) -> int:
 
 
 def prune(engine: Engine, before: int, progress: Progress | None = None, pause: Callable[[], object] = lambda: time.sleep(PAUSE_S)) -> int:
-    """Remove the activities that occurred before the instant (epoch ms); returns how many.
-
-    Mirrors are told with the first batch, so that even a killed run has told them, and again after the last one, also when `progress` or
-    `pause` raises. Raises `StoreUnavailable` or `StoreError`.
+    """Remove the activities that occurred before the instant (epoch ms), or before `kept_from` if that is later: then an earlier run was
+    interrupted. Returns how many. Raises `StoreUnavailable` or `StoreError`.
     """
-    removed = batches = 0
-    known = _people(engine)
-    try:
-        for place, part in enumerate(chunks(known, PEOPLE)):
-            while batch := _remove(engine, part, before, is_told=batches > 0):
-                removed, batches = removed + batch, batches + 1
-                pause()
-            if progress is not None:
-                progress(min(len(known), (place + 1) * PEOPLE), len(known))
-    finally:
-        if batches > 1:
-            with write_transaction(engine) as connection:
-                bump_generation(connection)
+    before, removed, known = _edge(engine, before), 0, _people(engine)
+    for place, part in enumerate(chunks(known, PEOPLE)):
+        while batch := _remove(engine, part, before):
+            removed += batch
+            pause()
+        if progress is not None:
+            progress(min(len(known), (place + 1) * PEOPLE), len(known))
     return removed
+
+
+def _edge(engine: Engine, before: int) -> int:
+    with read_transaction(engine) as connection:
+        return max(before, kept_from(connection))
 
 
 def _people(engine: Engine) -> list[int]:
@@ -67,7 +79,7 @@ def _older(person_ids: Sequence[int], before: int, *columns: Any) -> Select[Any]
     return select(*columns).where(activities.c.person_id.in_(person_ids), activities.c.occurred_at < before)
 
 
-def _remove(engine: Engine, person_ids: Sequence[int], before: int, *, is_told: bool) -> int:
+def _remove(engine: Engine, person_ids: Sequence[int], before: int) -> int:
     """One batch; returns how many rows are gone. Only who has old rows costs a transaction that writes."""
     identity = activities.c.person_id, activities.c.id
     with read_transaction(engine) as connection:
@@ -76,6 +88,6 @@ def _remove(engine: Engine, person_ids: Sequence[int], before: int, *, is_told: 
     with write_transaction(engine) as connection:
         old = _older(person_ids, before, *identity).limit(BATCH)
         removed = connection.execute(delete(activities).where(tuple_(*identity).in_(old))).rowcount
-        if removed and not is_told:
-            bump_generation(connection)
+        if removed and kept_from(connection) < before:
+            set_meta(connection, KEPT_FROM, str(before))
         return int(removed)

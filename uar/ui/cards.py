@@ -18,7 +18,7 @@ from uar.ui.words import compact, counted, date_range, quiet, short_date
 
 ACTIVE_DAYS_RULE = (
     "Local dates with at least one counted activity, of all days in the period. "
-    "Days before recording began and days to come are not in the second number."
+    "Days before recording began, days no longer kept and days to come are not in the second number."
 )
 LONGEST_STREAK_RULE = "The longest run of consecutive active days in the period. Of two equal runs the earlier is shown."
 CURRENT_STREAK_RULE = (

@@ -54,7 +54,7 @@ def drawn(view: View, question: Hashable, draw: Callable[[], T]) -> T:
 
     `question` must name everything that `draw` depends on besides the activities of the site.
     """
-    return data.memo().answer((view.site, view.snapshot.generation, view.snapshot.mirror.activities, question), draw)
+    return data.memo().answer((view.site, view.snapshot.version, question), draw)
 
 
 def open_page(title: str, is_list: bool) -> None:
@@ -99,7 +99,7 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
     address.settle(address.nearest_filters(names, snapshot.spaces, first_day, now, own_zone))
     if len(names) > 1:
         st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
-    if not snapshot.mirror.activities and not (is_list and known_people(snapshot)):
+    if snapshot.is_blank and not (is_list and known_people(snapshot)):
         _show_setup(title, head, settings, snapshot, own_zone)
     filters = sidebar(snapshot.spaces, snapshot.app_ids, first_day, own_zone, now)
     with head:
@@ -143,7 +143,7 @@ def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
 
 
 def _recorded_from(snapshot: Snapshot, zone: str) -> date | None:
-    at = snapshot.recorded_from_ms
+    at = snapshot.known_from_ms
     return None if at is None else datetime.fromtimestamp(at / 1000, ZoneInfo(zone)).date()
 
 

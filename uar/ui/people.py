@@ -102,7 +102,7 @@ def everybody(view: View, known: Directory) -> Everybody:
     stamp = (len(people), int(people["synced_at"].sum()), int(people["atlassian_last_seen_at"].sum()), known.version)
     rules = Rules(filters.today, filters.zone, view.settings.status_days, snapshot.recorded_from_ms)
     key = (
-        view.site, snapshot.generation, snapshot.mirror.activities, stamp, rules,
+        view.site, snapshot.version, stamp, rules,
         filters.of_period(), filters.is_working_days_only, view.unknown,
     )  # fmt: skip
     table = _tables().answer(key, lambda: _table(view, known, rules))

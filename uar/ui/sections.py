@@ -16,11 +16,12 @@ from uar.ui.words import counted, date_range, long_date, quiet, short_date
 
 
 def show_no_results(view: View) -> None:
-    """Say why there is nothing: the period lies before recording, or the filters leave nothing."""
+    """Say why there is nothing: the period lies before recording or was pruned, or the filters leave nothing."""
     filters, recorded_from = view.filters, view.recorded_from
     if recorded_from and filters.last < recorded_from:
+        why = "what is older than {} is not kept" if view.snapshot.is_pruned else "recording began on {}"
         st.info(
-            f"There is no data for {date_range(filters.first, filters.last)}: recording began on {short_date(recorded_from)}.",
+            f"There is no data for {date_range(filters.first, filters.last)}: {why.format(short_date(recorded_from))}.",
             icon=":material/history:",
         )
         return
