@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that the tools are there which the tests of deploy/ and of faults need: nginx, docker-compose, systemd-analyze, libfaketime.
+# Makes sure that the tools are there which the tests of deploy/ and of faults need: nginx, docker-compose, systemd-analyze, strace,
+# e2fsprogs, xfsprogs, libfaketime.
 # What cannot be installed here is named, and the tests that need it fail with the same sentence.
 set -eu
 
@@ -8,6 +9,9 @@ missing() {
     command -v nginx >/dev/null || printf 'nginx-light '
     command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || printf 'docker-compose '
     command -v systemd-analyze >/dev/null || printf 'systemd '
+    command -v strace >/dev/null || printf 'strace '
+    command -v mkfs.ext4 >/dev/null || printf 'e2fsprogs '
+    command -v mkfs.xfs >/dev/null || printf 'xfsprogs '
     [ -e "/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1" ] || printf 'libfaketime '
 }
 

@@ -1,11 +1,12 @@
 """`python -m tests.reliability.soak`: the faults at full length, one line each as Markdown; exit code 1 if one of them fails.
 
 python -m tests.reliability.soak               everything, about half an hour
-python -m tests.reliability.soak kills         one part: kills, migrations, outages, waiting, steady
+python -m tests.reliability.soak kills         one part: kills, power, migrations, outages, waiting, steady
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tests.reliability.conftest import ready
 from tests.reliability.postgres import PostgresServer
+from tests.reliability.power import PowerDisk, cut_again_and_again, power_disk
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import Ledger, Sender, send_until_acked
 from tests.reliability.test_crash import kill_and_judge
@@ -24,6 +26,7 @@ from tests.reliability.test_store_faults import under_load, waiting_and_drained
 from tests.reliability.verdict import assert_nothing_lost
 
 KILLS = 100
+CUTS = 50
 WAITING = 1_000_000
 OUTAGES = 20
 MIGRATIONS = 60
@@ -45,6 +48,31 @@ def kills(server: PostgresServer, kind: str) -> str:
     with place(server, kind) as (folder, url):
         ledger = kill_and_judge(folder, url, KILLS)
     return f"{KILLS} kills, {len(ledger.acked):,} acknowledged"
+
+
+def power(server: PostgresServer, kind: str) -> str:
+    """Power cuts under load, with worker and store on one disk."""
+    told = []
+    for file_system in ("ext4", "xfs"):
+        with place(server, "SQLite") as (folder, _), power_disk(folder / "disk", file_system) as disk:
+            own = None if kind == "SQLite" else server_on(disk)
+            try:
+                url, ledger = cut_again_and_again(disk, CUTS, own)
+                assert_nothing_lost(url, ledger)
+            finally:
+                if own is not None:
+                    own.remove()
+        told.append(f"{CUTS} on {file_system}, {len(ledger.acked):,} acknowledged")
+    return "power cuts: " + "; ".join(told)
+
+
+def server_on(disk: PowerDisk) -> PostgresServer:
+    """A database server whose files are on that disk, all of them safe by now."""
+    (disk.folder / "postgres").mkdir()
+    made = PostgresServer(disk.folder / "postgres", max_wal_size="128MB")
+    made.start()
+    subprocess.run(["sync", "-f", str(disk.folder)], check=True)
+    return made
 
 
 def waiting(server: PostgresServer, kind: str) -> str:
@@ -105,6 +133,7 @@ def steady(server: PostgresServer, kind: str) -> str:
 
 PARTS: dict[str, tuple[Callable[[PostgresServer, str], str], tuple[str, ...]]] = {
     "kills": (kills, ("SQLite", "PostgreSQL")),
+    "power": (power, ("SQLite", "PostgreSQL")),
     "migrations": (migrations, ("SQLite", "PostgreSQL")),
     "outages": (outages, ("PostgreSQL",)),
     "waiting": (waiting, ("SQLite", "PostgreSQL")),

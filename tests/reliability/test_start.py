@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import inspect, text
@@ -31,8 +32,8 @@ migrate(engine)
 KILLS = 8
 
 
-def killed_migration(url: str, after_s: float) -> None:
-    """Starts a migration and kills it so long after its begin, if it is not done."""
+def killed_migration(url: str, after_s: float, before: Callable[[], None] = lambda: None) -> None:
+    """Starts a migration and kills it so long after its begin, if it is not done; right before that, does what else is to happen."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     process = subprocess.Popen([sys.executable, "-c", MIGRATE, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     with process:
@@ -42,6 +43,7 @@ def killed_migration(url: str, after_s: float) -> None:
         process.stdin.write(b"go\n")
         process.stdin.flush()
         time.sleep(after_s)
+        before()
         process.kill()
 
 
