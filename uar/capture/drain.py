@@ -319,7 +319,16 @@ def _replay_batch(engine: Engine, rows: Sequence[QuarantinedRow], store_titles: 
             readable.append(row.id)
     if not readable:
         return 0, 0
-    with write_transaction(engine) as connection:
-        stored = record_activities(connection, activities).inserted if activities else 0
-        forget_quarantined(connection, readable)
+    try:
+        with write_transaction(engine) as connection:
+            stored = record_activities(connection, activities).inserted if activities else 0
+            forget_quarantined(connection, readable)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, one delivery must not keep the others back
+        if len(rows) == 1:
+            log.error("The store refuses a delivery of the quarantine (%s); it stays there.", type(error).__name__)
+            return 0, 0
+        halves = [_replay_batch(engine, part, store_titles) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+        return sum(read for read, _ in halves), sum(stored for _, stored in halves)
     return len(readable), stored
