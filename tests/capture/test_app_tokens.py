@@ -11,7 +11,8 @@ import pytest
 
 from tests.capture.senders import APP_ID, CLOUD_ID, claims, forge_token, key_host
 from uar.app_tokens import USABLE_MS, AppTokens
-from uar.capture.app import make_app
+from uar.capture.app import Worker, make_app
+from uar.capture.protocol import Request
 from uar.config import Secret, load_settings
 
 NOW_MS = 1_795_500_000_000
@@ -46,18 +47,25 @@ def delivered(folder: Path, *deliveries: dict[str, str]) -> tuple[AppTokens, lis
     return held, statuses
 
 
-async def post(app: Any, headers: dict[str, str]) -> int:
-    sent: list[dict[str, Any]] = []
+class Connection:
+    """What a request answers through."""
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
+    def flush(self) -> None:
+        """The test reads the answer from the request."""
 
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
 
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": "http", "method": "POST", "path": "/webhooks/forge", "query_string": b"", "headers": raw}, receive, send)
-    return int(sent[0]["status"])
+async def post(app: Worker, headers: dict[str, str]) -> int:
+    """The status of one delivery, handed over as the protocol does."""
+    request = Request(Connection())  # type: ignore[arg-type]
+    request.method, request.path, request.body = b"POST", "/webhooks/forge", b"{}"
+    request.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+    app.begin(request)
+    request.is_complete = True
+    if request.answer is None:
+        app.finish(request)
+    while request.answer is None:
+        await asyncio.sleep(0.01)
+    return int(request.answer.head[9:12])
 
 
 def headers(token: str = TOKEN, **changes: Any) -> dict[str, str]:

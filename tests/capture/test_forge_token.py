@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.capture.senders import APP_ID, CLOUD_ID, KeyHost, claims, forge_token, key_host, key_set, private_key
 from uar.capture.delivery import Refused, Undecided
-from uar.capture.forge_token import Trust, TrustedTokens, app_token, bearer_token, key_id, verify_token
+from uar.capture.forge_token import Trust, TrustedTokens, UnknownKey, app_token, bearer_token, key_id, verify_token
 from uar.capture.keyset import KeySet, KeySetUnavailable, fetch_key_set, parse_key_set
 from uar.config import Secret
 
@@ -391,14 +391,17 @@ def test_a_token_ends_with_its_time_and_with_its_key(tmp_path: Path) -> None:
 
         async def act(keys: KeySet) -> None:
             tokens = TrustedTokens(keys, TRUST)
-            assert (await tokens.proven(headers, NOW)).site == CLOUD_ID
-            assert (await tokens.proven(headers, NOW + 24)).site == CLOUD_ID
+            with pytest.raises(UnknownKey):
+                tokens.proven(headers, NOW)
+            await keys.refresh()
+            assert tokens.proven(headers, NOW).site == CLOUD_ID
+            assert tokens.proven(headers, NOW + 24).site == CLOUD_ID
             with pytest.raises(Refused):
-                await tokens.proven(headers, NOW + 60)
+                tokens.proven(headers, NOW + 60)
             host.text = key_set("key-2")
             await keys.refresh()
-            with pytest.raises((Refused, Undecided)):
-                await tokens.proven(headers, NOW)
+            with pytest.raises(UnknownKey, match="unknown"):
+                tokens.proven(headers, NOW)
 
         asked(tmp_path, act, host)
 

@@ -1,6 +1,7 @@
-"""The worker's ASGI application: takes a delivery, proves the sender, makes it durable, answers. The rest happens later in the drain.
+"""The worker's application: takes a delivery, proves the sender, makes it durable, answers. The rest happens later in the drain.
 
-Every answer is in `uar.capture.answers`; which one is given when, in `Worker._deliver` and `Worker._take`. A defect answers 503, never 500.
+A request comes in two steps, `begin` with its head and `finish` with its body, straight from `uar.capture.protocol`; the answer to a
+delivery leaves when the spool has committed it. Every answer is in `uar.capture.answers`. ASGI only tells when the server starts and ends.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,21 +22,19 @@ from uar.capture import answers
 from uar.capture.answers import Answer, bytes_answer, come_again, make_answer
 from uar.capture.delivery import REUSED_TOKEN, Delivery, Refused, Undecided
 from uar.capture.drain import Drain
-from uar.capture.forge_token import Proven, Trust, TrustedTokens, app_token
+from uar.capture.forge_token import Proven, Trust, TrustedTokens, UnknownKey, app_token
 from uar.capture.keyset import KeySet
 from uar.capture.metrics import Metrics
+from uar.capture.protocol import MAX_BODY, Request, WebhookProtocol
 from uar.capture.sources import connect, datacenter, forge
 from uar.capture.spool import Spool, SpoolFull
 from uar.capture.used_tokens import UsedTokens
 from uar.config import Secret, Settings
 from uar.store.database import Engine, migrate, open_store
 
-MAX_BODY = 1024 * 1024
-SMALL_BODY = 64 * 1024  # is read in the loop; a larger one on a thread of its own
-BODY_DEADLINE_S = 5.0
 # Forge gives up after 5 s; whoever waits longer than this for a commit is told to come again.
 COMMIT_DEADLINE_S = 3.0
-SWEEP_S = 0.25
+SWEEP_S, LOOK_S = 0.25, 1.0
 DRAIN_STOP_S = 5.0
 SAY_AGAIN_S = 60.0
 
@@ -75,7 +73,7 @@ def make_app(settings: Settings, *, now_ms: Callable[[], int] | None = None, app
 
 
 class Worker:
-    """The ASGI application. Its life is the server's: the drain and the key set start and stop with it."""
+    """The application. Its life is the server's: the drain and the key set start and stop with it."""
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int], app_tokens: AppTokens | None = None) -> None:
         self._now_ms = now_ms
@@ -92,148 +90,20 @@ class Worker:
         self.spool = Spool(settings.spool_path, settings.spool_limit_mb * 1024 * 1024, self._committed)
         name = f"{socket.gethostname()}:{settings.data_dir.resolve()}"
         self.drain = Drain(self.spool, lambda: ready_store(settings), settings, self.metrics, name, now_ms)
-        self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._waiting: deque[tuple[float, Request]] = deque()
+        self.connections: Collection[WebhookProtocol] = ()  # the server's
+        self._pages = {"/healthz": lambda: answers.ALIVE, "/readyz": self._readiness, "/metrics": self._metrics_page}
         self._said_at: dict[str, float] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the life of the server."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
-        try:
-            answer = await self._answer(scope, receive)
-        except Exception:
-            log.exception("A request failed because of a defect.")
-            answer = answers.FAILED
-        if answer is not None:
-            with suppress(RuntimeError):  # the sender went away before its answer: uvloop refuses to write
-                await send(answer.start)
-                await send(answer.body)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
-        path = scope["path"]
-        if path.startswith("/webhooks/"):
-            found = route(path)
-            return answers.NOT_FOUND if found is None else await self._deliver(found, scope, receive)
-        pages = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics_page}
-        if path not in pages:
-            return answers.NOT_FOUND
-        return pages[path]() if scope["method"] == "GET" else answers.GET_ONLY
-
-    async def _deliver(self, at: Route, scope: Scope, receive: Receive) -> Answer | None:
-        """The answer to one delivery, counted; None if the sender went away."""
-        started_at = time.monotonic()
-        if not (self._is_forge_on if at.source is Source.FORGE else self._secrets[at.source]):
-            self._say(f"A delivery came for {at.source.key}, which is not configured; it was answered 404.")
-            return answers.NOT_CONFIGURED
-        if scope["method"] != "POST":
-            return answers.POST_ONLY
-        try:
-            outcome, answer = await self._take(at, scope, receive)
-        except Refused as error:
-            self._say(f"A delivery of {at.source.key} was refused: {error}.")
-            self.metrics.refused(at.source, at.site if at.site in self._secrets.get(at.source, ()) else "", str(error))
-            outcome, answer = "refused", answers.REFUSED
-        except Undecided as error:
-            self._say(f"A delivery of {at.source.key} could not be judged: {error}.")
-            outcome, answer = "undecided", come_again("The proof cannot be judged now; come again.\n", error.retry_after_s)
-        self.metrics.answered(at.source, outcome, time.monotonic() - started_at)
-        return answer
-
-    async def _take(self, at: Route, scope: Scope, receive: Receive) -> tuple[str, Answer | None]:
-        """Proves, reads and keeps one delivery; how it ended and the answer. Raises `Refused` and `Undecided`."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        objection = head_objection(headers)
-        if objection is not None:
-            return "bad_form", objection
-        site, delivery_id, event_name, proven = at.site, None, at.event_name, None
-        if at.source is Source.FORGE:
-            proven = await self._forge_proof(headers)
-            site = proven.site
-        elif at.source is Source.CONNECT:
-            connect.verify(scope["query_string"], self._secrets[at.source].get(site, ()))
-        body = await self._body(receive)
-        if not isinstance(body, bytes):
-            return "bad_form", body
-        if at.source is Source.DATACENTER:
-            if datacenter.verify(headers, body, self._secrets[at.source].get(site, ())):
-                return "test", answers.TEST_PASSED
-            event_name, delivery_id = datacenter.header_event(headers), datacenter.request_id(headers)
-        if proven is not None and await self._is_reused(proven, body):
-            delivery_id = REUSED_TOKEN
-        return await self._keep(Delivery(at.source, site, event_name, delivery_id, self._now_ms(), body))
-
-    async def _forge_proof(self, headers: list[tuple[bytes, bytes]]) -> Proven:
-        """What the delivery's token proves; what it brings for reading the directory is held. Raises `Refused` and `Undecided`."""
-        at = self._now_ms()
-        proven = await self._tokens.proven(headers, at / 1000)
-        if self._app_tokens is not None and proven.is_at_gateway and (token := app_token(headers)) is not None:
-            self._app_tokens.keep(proven.site, token, at)
-        return proven
-
-    async def _is_reused(self, proven: Proven, body: bytes) -> bool:
-        """Whether a token has come before with another body: somebody sees the tokens of others, which the log and the metrics tell."""
-        said = forge.said(body) if len(body) <= SMALL_BODY else await asyncio.to_thread(forge.said, body)
-        is_reused = self._used.is_for_another(proven.signed, proven.expires_at, said, self._now_ms() / 1000)
-        if is_reused:
-            self._say("A Forge token came again with another body; the delivery goes to quarantine. The Collection page says what to do.")
-            self.metrics.token_reused()
-        return is_reused
-
-    async def _body(self, receive: Receive) -> bytes | Answer | None:
-        """The body, or what `_sweep` makes of it when it takes too long: a timer for each request would cost more than the rest."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._reading[task] = time.monotonic() + BODY_DEADLINE_S
-        try:
-            return await read_body(receive)
-        except asyncio.CancelledError:
-            if task in self._reading:  # the server's own end, not the deadline
-                raise
-            task.uncancel()
-            return answers.TOO_SLOW
-        finally:
-            self._reading.pop(task, None)
-
-    async def _keep(self, delivery: Delivery) -> tuple[str, Answer]:
-        """Waits until the delivery is durable."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        try:
-            self.spool.append(delivery, future)
-        except SpoolFull:
-            self._say("The spool or its queue is full; senders are told to come again.")
-            return "overloaded", answers.OVERLOADED
-        self._waiting.append((time.monotonic() + COMMIT_DEADLINE_S, future))
-        if not await future:
-            return "not_durable", answers.NOT_DURABLE
-        self.metrics.arrived(delivery.source, delivery.received_at / 1000)
-        return "accepted", answers.ACCEPTED
-
-    def _committed(self, waiters: Sequence[asyncio.Future[bool]], is_durable: bool) -> None:
-        """From the spool's thread: one hop into the loop for the whole group."""
-        self._loop.call_soon_threadsafe(settle, waiters, is_durable)
-
-    async def _sweep(self) -> None:
-        """Ends the waiting for slow commits (the delivery may become durable later, and comes again anyway) and for slow senders."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] < now):
-                settle([self._waiting.popleft()[1]], False)
-            for task in [task for task, deadline in self._reading.items() if deadline < now]:
-                del self._reading[task]
-                task.cancel()
-
-    async def _live(self, receive: Receive, send: Send) -> None:
+        """The life of the server, as ASGI tells it. Requests come by `begin`, `finish` and `reject`."""
         await receive()
         self._loop = asyncio.get_running_loop()
-        self._tasks = [asyncio.create_task(self._sweep())]
+        self._spawn(self._sweep())
         if self._is_forge_on:
-            self._tasks.append(asyncio.create_task(self.key_set.run()))
+            self._spawn(self.key_set.run())
         self.drain.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -244,8 +114,175 @@ class Worker:
         await asyncio.to_thread(self.spool.stop, DRAIN_STOP_S)
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _health(self) -> Answer:
-        return answers.ALIVE
+    def begin(self, request: Request) -> None:
+        """The head of a request is there. Whatever can be answered now is: no body is kept of a sender whose head proves nothing."""
+        self._judge(self._begin, request)
+
+    def finish(self, request: Request) -> None:
+        """The body is there too. A delivery whose proof still waits for a key goes on when that has come."""
+        if request.proof is not None:
+            self._judge(self._keep, request)
+
+    def reject(self, request: Request, answer: Answer) -> None:
+        """The message itself is not acceptable: too large, too slow, malformed."""
+        at = route(request.path)
+        if at is None or not self._is_configured(at.source):
+            request.reply(answer)
+        else:
+            self._end(request, at.source, "bad_form", answer)
+
+    def _judge(self, step: Callable[[Request], None], request: Request) -> None:
+        """One step of a request; what it raises is an answer."""
+        try:
+            step(request)
+        except Exception as error:  # noqa: BLE001 - a defect is 503, never 500
+            self._fail(request, error)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        if isinstance(error, Refused):
+            self._refuse(request, str(error))
+        elif isinstance(error, Undecided):
+            source = delivery_route(request).source
+            self._say(f"A delivery of {source.key} could not be judged: {error}.")
+            self._end(request, source, "undecided", come_again("The proof cannot be judged now; come again.\n", error.retry_after_s))
+        else:
+            log.error("A request failed because of a defect.", exc_info=error)
+            request.reply(answers.FAILED)
+
+    def _refuse(self, request: Request, reason: str) -> None:
+        at = delivery_route(request)
+        self._say(f"A delivery of {at.source.key} was refused: {reason}.")
+        self.metrics.refused(at.source, at.site if at.site in self._secrets.get(at.source, ()) else "", reason)
+        self._end(request, at.source, "refused", answers.REFUSED)
+
+    def _begin(self, request: Request) -> None:
+        if request.path.startswith("/webhooks/"):
+            self._begin_delivery(request)
+        elif (page := self._pages.get(request.path)) is None:
+            request.reply(answers.NOT_FOUND)
+        else:
+            request.reply(page() if request.method == b"GET" else answers.GET_ONLY)
+
+    def _begin_delivery(self, request: Request) -> None:
+        at = route(request.path)
+        if at is None:
+            request.reply(answers.NOT_FOUND)
+        elif not self._is_configured(at.source):
+            self._say(f"A delivery came for {at.source.key}, which is not configured; it was answered 404.")
+            request.reply(answers.NOT_CONFIGURED)
+        elif request.method != b"POST":
+            request.reply(answers.POST_ONLY)
+        elif (objection := head_objection(request.headers)) is not None:
+            self._end(request, at.source, "bad_form", objection)
+        else:
+            self._prove(request, at)
+
+    def _prove(self, request: Request, at: Route) -> None:
+        """Notes whose delivery it is, as far as the head can prove it. Data Center signs the body. Raises `Refused`."""
+        if at.source is Source.FORGE:
+            self._prove_forge(request)
+        else:
+            if at.source is Source.CONNECT:
+                connect.verify(request.query, self._secrets[at.source].get(at.site, ()))
+            request.proof = at.site
+
+    def _prove_forge(self, request: Request) -> None:
+        """Notes what the token proves, and holds what the delivery brings for reading the directory."""
+        at = self._now_ms()
+        try:
+            proven = self._tokens.proven(request.headers, at / 1000)
+        except UnknownKey as error:
+            self._spawn(self._prove_later(request, error.kid))
+            return
+        if self._app_tokens is not None and proven.is_at_gateway and (token := app_token(request.headers)) is not None:
+            self._app_tokens.keep(proven.site, token, at)
+        request.proof = proven
+
+    async def _prove_later(self, request: Request, kid: str) -> None:
+        """The same once the key host has told the key."""
+        try:
+            await self.key_set.resolve(kid)
+        except (Refused, Undecided) as error:
+            self._fail(request, error)
+        if request.answer is None:
+            self._judge(self._begin, request)
+        if request.answer is None and request.is_complete:
+            self.finish(request)
+
+    def _keep(self, request: Request) -> None:
+        """Hands the delivery to the spool; `_committed` answers. Raises `Refused`."""
+        at = delivery_route(request)
+        delivery = self._delivery(request, at, bytes(request.body))
+        if delivery is None:
+            self._end(request, at.source, "test", answers.TEST_PASSED)
+            return
+        try:
+            self.spool.append(delivery, request)
+        except SpoolFull:
+            self._say("The spool or its queue is full; senders are told to come again.")
+            self._end(request, at.source, "overloaded", answers.OVERLOADED)
+        else:
+            self._waiting.append((time.monotonic() + COMMIT_DEADLINE_S, request))
+
+    def _delivery(self, request: Request, at: Route, body: bytes) -> Delivery | None:
+        """What is to be kept; None for the connection test of Data Center, which signs the body. Raises `Refused`."""
+        site, event_name, delivery_id, headers = at.site, at.event_name, None, request.headers
+        if at.source is Source.FORGE:
+            site = request.proof.site
+            delivery_id = REUSED_TOKEN if self._is_reused(request.proof, body) else None
+        elif at.source is Source.DATACENTER:
+            if datacenter.verify(headers, body, self._secrets[at.source].get(site, ())):
+                return None
+            event_name, delivery_id = datacenter.header_event(headers), datacenter.request_id(headers)
+        return Delivery(at.source, site, event_name, delivery_id, self._now_ms(), body)
+
+    def _is_reused(self, proven: Proven, body: bytes) -> bool:
+        """Whether a token has come before with another body: somebody sees the tokens of others, which the log and the metrics tell."""
+        is_reused = self._used.is_for_another(proven.signed, proven.expires_at, forge.said(body), self._now_ms() / 1000)
+        if is_reused:
+            self._say("A Forge token came again with another body; the delivery goes to quarantine. The Collection page says what to do.")
+            self.metrics.token_reused()
+        return is_reused
+
+    def _end(self, request: Request, source: Source, outcome: str, answer: Answer) -> None:
+        """Answers and counts, once."""
+        if request.answer is None:
+            self.metrics.answered(source, outcome, time.monotonic() - request.began_at)
+            request.reply(answer)
+
+    def _is_configured(self, source: Source) -> bool:
+        return self._is_forge_on if source is Source.FORGE else bool(self._secrets[source])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _committed(self, requests: Sequence[Request], is_durable: bool) -> None:
+        """From the spool's thread: one hop into the loop for the whole group."""
+        self._loop.call_soon_threadsafe(self._settle, requests, is_durable)
+
+    def _settle(self, requests: Iterable[Request], is_durable: bool) -> None:
+        """The end of those that still wait."""
+        outcome, answer = ("accepted", answers.ACCEPTED) if is_durable else ("not_durable", answers.NOT_DURABLE)
+        for request in requests:
+            source = delivery_route(request).source
+            if is_durable:
+                self.metrics.arrived(source, self._now_ms() / 1000)
+            self._end(request, source, outcome, answer)
+
+    async def _sweep(self) -> None:
+        """Ends the waiting for slow commits (the delivery may become durable later, and comes again anyway) and for slow senders."""
+        look_at = 0.0
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            while self._waiting and (self._waiting[0][0] < now or self._waiting[0][1].answer is not None):
+                self._settle([self._waiting.popleft()[1]], False)
+            if now >= look_at:
+                look_at = now + LOOK_S
+                for connection in tuple(self.connections):
+                    connection.look(now)
 
     def _readiness(self) -> Answer:
         """Ready means: a delivery sent now would be kept. The store is not asked, the spool stands in for it."""
@@ -275,13 +312,6 @@ class Worker:
             log.warning(sentence)
 
 
-def settle(waiters: Sequence[asyncio.Future[bool]], is_durable: bool) -> None:
-    """Tells each one that still waits."""
-    for future in waiters:
-        if not future.done():
-            future.set_result(is_durable)
-
-
 def by_site(pairs: Sequence[tuple[str, Secret]]) -> dict[str, tuple[bytes, ...]]:
     """All live secrets of each site, as bytes."""
     sites: dict[str, tuple[bytes, ...]] = {}
@@ -300,21 +330,11 @@ def head_objection(headers: list[tuple[bytes, bytes]]) -> Answer | None:
     return None
 
 
-async def read_body(receive: Receive) -> bytes | Answer | None:
-    """The whole body; an answer if it is too large, None if the sender went away."""
-    message = await receive()
-    if message["type"] == "http.request" and not message["more_body"]:
-        body: bytes = message["body"]
-        return body if len(body) <= MAX_BODY else answers.TOO_LARGE
-    parts = bytearray()
-    while message["type"] == "http.request":
-        parts += message["body"]
-        if len(parts) > MAX_BODY:
-            return answers.TOO_LARGE
-        if not message["more_body"]:
-            return bytes(parts)
-        message = await receive()
-    return None
+def delivery_route(request: Request) -> Route:
+    """The route of what was found to be a delivery."""
+    at = route(request.path)
+    assert at is not None
+    return at
 
 
 def ready_store(settings: Settings) -> Engine:

@@ -51,6 +51,14 @@ class Trust:
         return cls(settings.forge_app_id, settings.forge_cloud_ids, settings.forge_environments)
 
 
+class UnknownKey(Exception):
+    """Whether the token is right shows only after `KeySet.resolve(kid)`."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__("unknown key")
+        self.kid = kid
+
+
 class Proven(NamedTuple):
     """What a proven token says: the site's cloud id, when the token ends (epoch seconds), whether its REST interface is at `GATEWAY`.
 
@@ -205,9 +213,11 @@ class TrustedTokens:
         self._key_set = key_set
         self._trust = trust
 
-    async def proven(self, headers: list[tuple[bytes, bytes]], now_s: float) -> Proven:
-        """What the token says; raises `Refused`, or `Undecided` while the key cannot be known."""
+    def proven(self, headers: list[tuple[bytes, bytes]], now_s: float) -> Proven:
+        """What the token says; raises `Refused`, or `UnknownKey` if the key set has to be asked first."""
         token = bearer_token(headers)
         kid = key_id(token)
-        key = self._key_set.find(kid) or await self._key_set.resolve(kid)
+        key = self._key_set.find(kid)
+        if key is None:
+            raise UnknownKey(kid)
         return verify_token(token, key, self._trust, now_s)

@@ -1,124 +1,278 @@
-"""uvicorn's HTTP protocol with bounds: on the size of a request's head, and on how long half a request may keep a connection open.
+"""HTTP for the worker: one object a connection, no task a request, and bounds on size and time that servers lack.
 
-uvicorn with httptools has neither. The reverse proxy in front has its own bounds; these hold when there is none. The time to read a body
-is the application's (`uar.capture.worker`).
+The parser is httptools', the sockets and the server's life are uvicorn's. What uvicorn puts between them and an ASGI application (a scope,
+a task, an event, two writes to the socket) costs more than proving and keeping a delivery does. Here the application sees a `Request`
+twice, when its head is there and when its body is, and answers whenever it knows; answers leave in the order of the requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import sys
-from typing import Any
+import time
+from collections import deque
+from typing import Any, Protocol
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from uar.capture.answers import HEAD_TOO_LARGE, MALFORMED, TOO_LARGE, TOO_SLOW, UNKNOWN_METHOD, URL_TOO_LONG, Answer
+
+MAX_BODY = 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_REST_BYTES = 8 * 1024 * 1024  # of a body that is already answered, so that the sender gets to read the answer
-HEAD_DEADLINE_S = 5.0
+MAX_PIPELINED = 100
+MESSAGE_DEADLINE_S = 5.0
 IDLE_LIMIT_S = 65.0
-WATCH_S = 1.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# The parser knows its methods and refuses every other word; whether it was a request at all, and not only what came behind one, it does
+# not tell.
+REQUEST_LINE = re.compile(rb"(?!(?:POST|GET|HEAD|PUT|PATCH|DELETE|OPTIONS) )[A-Za-z]{1,32} /\S* HTTP/1\.[01]\r\n")
 
 
-def closing(status: bytes, sentence: bytes, headers: bytes = b"") -> bytes:
-    """An answer that the application is not asked for, and the last one of its connection."""
-    head = b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
-    return head % (status, len(sentence), headers) + sentence
+class Application(Protocol):
+    """What is behind the connections."""
+
+    def begin(self, request: Request) -> None:
+        """The head is there. May answer already."""
+
+    def finish(self, request: Request) -> None:
+        """The body is there too, and nothing has been answered yet."""
+
+    def reject(self, request: Request, answer: Answer) -> None:
+        """The message is too large or too slow, or no HTTP at all: counts it and answers so."""
 
 
-URL_TOO_LONG = closing(b"414 URI Too Long", b"The address is too long.\n")
-HEAD_TOO_LARGE = closing(b"431 Request Header Fields Too Large", b"The headers are too large.\n")
-UNKNOWN_METHOD = closing(b"405 Method Not Allowed", b"Only POST is answered here.\n", b"allow: POST\r\n")
-# The parser knows its methods and refuses every other word; whether it was a request at all, it does not tell.
-REQUEST_LINE = re.compile(rb"[A-Za-z]{1,32} /\S* HTTP/1\.[01]\r\n")
+class Request:
+    """One request, from its first byte to its answer. Header names are in lower case; `body` is whole once `is_complete`."""
+
+    __slots__ = (
+        "_connection",
+        "answer",
+        "began_at",
+        "body",
+        "head_bytes",
+        "headers",
+        "is_complete",
+        "is_last",
+        "method",
+        "path",
+        "proof",
+        "query",
+        "url",
+    )
+
+    def __init__(self, connection: WebhookProtocol) -> None:
+        self._connection = connection
+        self.began_at = time.monotonic()
+        self.url = self.method = self.query = b""
+        self.path = ""
+        self.head_bytes = 0  # of address and headers
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body: bytes | bytearray = b""
+        self.is_complete = False
+        self.is_last = False  # of its connection
+        self.answer: Answer | None = None
+        self.proof: Any = None  # what the application knows of the sender
+
+    def reply(self, answer: Answer) -> None:
+        """Answers, unless that has happened already."""
+        if self.answer is None:
+            self.answer = answer
+            self._connection.flush()
+
+    def wire(self, answer: Answer, date: bytes) -> bytes:
+        """Its answer as it goes over the wire; `date` is a header line."""
+        close = b"connection: close\r\n" if self.is_last or answer.is_last else b""
+        return b"".join((answer.head, date, close, b"\r\n", b"" if self.method == b"HEAD" else answer.body))
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A timer looks at it once a second; a request itself costs two attributes."""
+class WebhookProtocol(asyncio.Protocol):
+    """One connection. Whoever runs the server calls `look` on each of `server_state.connections` about once a second."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._head_bytes = 0
-        self._rest_bytes = 0
-        self._data = b""
-        self._is_head_open = False
-        self._is_message_open = False
-        self._touched_at = self._began_at = self.loop.time()
-        self._watch: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._app: Application = config.loaded_app
+        self._state = server_state
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()  # not answered yet, or behind one that is not
+        self._open: Request | None = None  # whose message is not whole
         self._is_head_open = True  # a connection that sends nothing at all counts as half a head
-        self._watch = self.loop.call_later(WATCH_S, self._look)
+        self._head_bytes = self._rest_bytes = 0
+        self._is_deaf = self._is_ending = self._is_crowded = self._is_blocked = False
+        self._touched_at = self._began_at = time.monotonic()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        self._touched_at = self.loop.time()
+        if self._is_deaf:
+            return
+        self._touched_at = time.monotonic()
         if self._is_head_open:
             self._head_bytes += len(data)
-        self._data = data
-        super().data_received(data)
-        self._data = b""
-        if self._is_head_open and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # no other protocol is spoken here; what was asked is answered in this one
+            self._is_deaf = True
+            self.shutdown()
+        except httptools.HttpParserInvalidMethodError:
+            self._give_up(UNKNOWN_METHOD if REQUEST_LINE.match(data) else MALFORMED)
+        except httptools.HttpParserError:
+            self._give_up(MALFORMED)
+        if self._is_head_open and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
+        if len(self._waiting) > MAX_PIPELINED:
+            self._is_crowded = True
+            self._regulate()
+
+    def eof_received(self) -> bool:
+        """A sender that has said all may still wait for its answers: True keeps its half of the connection open."""
+        self._is_ending = True
+        return bool(self._waiting) and self._open is None
+
+    def pause_writing(self) -> None:
+        """A sender that does not read its answers is not read either."""
+        self._is_blocked = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._is_blocked = False
+        self._regulate()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._is_head_open = self._is_message_open = True
+        self._open = Request(self)
+        self._is_head_open = True
         self._began_at = self._touched_at
         self._head_bytes = self._rest_bytes = 0
 
+    def on_url(self, url: bytes) -> None:
+        assert self._open is not None
+        self._open.url += url
+        self._open.head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._open
+        assert request is not None
+        request.head_bytes += len(name) + len(value)
+        request.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
+        request = self._open
+        assert request is not None
         self._is_head_open = False
-        if len(self.headers) > MAX_HEADERS or self._head_size() > MAX_HEAD_BYTES:
+        if len(request.headers) > MAX_HEADERS or request.head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
-            raise httptools.HttpParserError("head too large")
-        if self.url[:1] != b"/" or self.parser.get_http_version() == "0.9":
-            raise httptools.HttpParserError("neither HTTP/1.0 nor HTTP/1.1 with a path")
-        super().on_headers_complete()
+        version = self._parser.get_http_version()
+        if self._is_deaf or request.url[:1] != b"/" or version == "0.9":
+            raise httptools.HttpParserError("too large, or neither HTTP/1.0 nor HTTP/1.1 with a path")
+        path, _, request.query = request.url.partition(b"?")
+        request.path = unquote(path.decode("ascii", "replace")) if b"%" in path else path.decode("ascii", "replace")
+        request.method = self._parser.get_method()
+        request.is_last = not self._parser.should_keep_alive() or version == "1.0"
+        self._waiting.append(request)
+        self._app.begin(request)
+        if request.answer is None and self._waiting[0] is request and expects_continue(request.headers):
+            self._transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if self.cycle.response_complete:
+        request = self._open
+        assert request is not None
+        if request.answer is not None:
             self._rest_bytes += len(body)
             if self._rest_bytes > MAX_REST_BYTES:
-                self.transport.close()
+                self._transport.close()
+        elif len(request.body) + len(body) > MAX_BODY:
+            request.body = b""
+            self._app.reject(request, TOO_LARGE)
+        elif not request.body:
+            request.body = body
+        else:
+            request.body = bytearray(request.body) if isinstance(request.body, bytes) else request.body
+            request.body += body
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._is_message_open = False
-
-    def send_400_response(self, msg: str) -> None:
-        if self.transport.is_closing():
-            return
-        if isinstance(sys.exception(), httptools.HttpParserInvalidMethodError) and REQUEST_LINE.match(self._data):
-            self.transport.write(UNKNOWN_METHOD)
-            self.transport.close()
+        request, self._open = self._open, None
+        assert request is not None
+        request.is_complete = True
+        if request.answer is None:
+            request.body = bytes(request.body)
+            self._app.finish(request)
         else:
-            super().send_400_response(msg)
+            self.flush()
 
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+    def flush(self) -> None:
+        """Writes the answers whose turn it is, and closes the connection behind its last one, once that one's request is whole."""
+        waiting, wires, is_over = self._waiting, [], False
+        while waiting and (answer := waiting[0].answer) is not None and not is_over:
+            request = waiting.popleft()
+            wires.append(request.wire(answer, self._date()))
+            is_over = answer.is_last or (request.is_last and request.is_complete)
+            self._is_ending = self._is_ending or request.is_last
+        if self._transport.is_closing():
+            return
+        if wires:
+            self._transport.write(wires[0] if len(wires) == 1 else b"".join(wires))
+        if is_over or (self._is_ending and not waiting and self._open is None):
+            self._transport.close()
+        elif self._is_crowded and len(waiting) <= MAX_PIPELINED:
+            self._is_crowded = False
+            self._regulate()
+
+    def look(self, now: float) -> None:
+        """Ends what has been half a request, or nothing at all, for too long."""
+        if self._is_head_open or self._open is not None:
+            if now - self._began_at > MESSAGE_DEADLINE_S:
+                self._end_half()
+        elif not self._waiting and now - self._touched_at > IDLE_LIMIT_S:
+            self._transport.close()
+
+    def shutdown(self) -> None:
+        """The server ends: what is under way is still answered, and nothing follows."""
+        self._is_ending = True
+        self.flush()
+
+    def _end_half(self) -> None:
+        if self._open is None or self._is_head_open or self._open.answer is not None:
+            self._transport.close()
+        else:
+            self._give_up(TOO_SLOW)
 
     def _refuse_head(self) -> None:
-        self.transport.write(URL_TOO_LONG if len(self.url) > MAX_HEAD_BYTES // 2 else HEAD_TOO_LARGE)
-        self.transport.close()
+        is_long = self._open is not None and len(self._open.url) > MAX_HEAD_BYTES // 2
+        self._give_up(URL_TOO_LONG if is_long else HEAD_TOO_LARGE)
 
-    def _look(self) -> None:
-        """Closes what has been half a head, or an answered but unfinished request, for too long, or nothing at all."""
-        if self.transport.is_closing():
+    def _give_up(self, answer: Answer) -> None:
+        """Hears no more; the answer to what is half said goes out in its turn, as the last one."""
+        if self._is_deaf:
             return
-        now = self.loop.time()
-        is_answered = self.cycle is not None and self.cycle.response_complete
-        is_half = self._is_head_open or (self._is_message_open and is_answered)
-        is_idle = not self._is_message_open and (self.cycle is None or is_answered)
-        if (is_half and now - self._began_at > HEAD_DEADLINE_S) or (is_idle and now - self._touched_at > IDLE_LIMIT_S):
-            self.transport.close()
+        self._is_deaf, self._is_head_open = True, False
+        request, self._open = self._open or Request(self), None
+        request.is_last = True
+        if request.answer is None:
+            if request not in self._waiting:
+                self._waiting.append(request)
+            self._app.reject(request, answer)
+        else:
+            self.shutdown()
+
+    def _regulate(self) -> None:
+        if self._transport.is_closing():
             return
-        self._watch = self.loop.call_later(WATCH_S, self._look)
+        if self._is_blocked or self._is_crowded:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _date(self) -> bytes:
+        """uvicorn makes it once a second."""
+        return b"".join(b"%b: %b\r\n" % header for header in self._state.default_headers)
+
+
+def expects_continue(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the sender waits for a word before it sends the body."""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)

@@ -20,7 +20,7 @@ import uvicorn
 from uar.app_tokens import AppTokens
 from uar.capture.app import Worker, make_app, ready_store
 from uar.capture.logs import log_patiently
-from uar.capture.protocol import BoundedProtocol
+from uar.capture.protocol import WebhookProtocol
 from uar.capture.spool import DataDirInUse, SpoolBroken, sole_owner
 from uar.config import Settings
 from uar.store.database import StoreError, StoreUnavailable
@@ -28,7 +28,6 @@ from uar.store.database import StoreError, StoreUnavailable
 __all__ = ["WorkerError", "make_app", "serve"]
 
 STOP_WITHIN_S = 8
-KEEP_ALIVE_S = 60
 BACKLOG = 2048
 SWITCH_S = 0.001  # the spool's thread must not wait 5 ms (Python's default) for its turn after each sync
 HOW_TO_CONFIGURE = "Set UAR_FORGE_APP_ID, UAR_DATACENTER_SECRETS or UAR_CONNECT_TOKENS."
@@ -89,14 +88,13 @@ def server_config(app: Worker) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http=BoundedProtocol,
+        http=WebhookProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
 
@@ -105,6 +103,7 @@ class Server(uvicorn.Server):
     """uvicorn's server that says where it listens, and that ends with exit code 0 after a signal instead of raising it again."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.connections = self.server_state.connections  # type: ignore[union-attr]
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]

@@ -39,6 +39,7 @@ NOT_PART_OF_THE_ACT = ("retryContext", "selfGenerated")
 OBJECTS = ("content", "attachment", "space", "label", "user", "group", "task", "template")
 NEEDS_CONTENT = ("page", "blogpost", "comment", "whiteboard", "database", "folder", "embed", "custom_content")
 RELATION_CREATED = "avi:confluence:created:relation"
+SMALL_BODY = 64 * 1024
 LIKED = "avi:confluence:liked:"
 
 
@@ -73,7 +74,9 @@ def normalize(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
 
 
 def said(body: bytes) -> bytes:
-    """A digest of what a body says: the same for a second try, however it is spelled."""
+    """A digest of what a body says: the same for a second try, however it is spelled. A large one, long to read, says its bytes."""
+    if len(body) > SMALL_BODY:
+        return blake2b(body, digest_size=16).digest()
     try:
         payload = orjson.loads(body)
         if isinstance(payload, dict):
