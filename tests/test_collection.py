@@ -13,8 +13,10 @@ from uar.capture.delivery import ANOTHER_BODY, REUSED_TOKEN, Delivery
 from uar.capture.spool import Spool
 from uar.collection import DAYS, Collection, advice, by_source, collect, refusals
 from uar.config import Settings, load_settings
+from uar.doctor import WARN, Finding, diagnose
 from uar.store.database import Engine, open_store, write_transaction
-from uar.store.writes import Quarantined, count_deliveries, extend_coverage, record_quarantined, start_coverage
+from uar.store.sync_state import note_attempt
+from uar.store.writes import Quarantined, count_deliveries, ensure_site, extend_coverage, record_quarantined, start_coverage
 
 NOW = 1_780_000_000_000
 HOUR = 3_600_000
@@ -70,6 +72,22 @@ def test_all_is_well_where_a_worker_is_up_and_deliveries_come(store: Engine, tmp
             "refused": 0,
         }
     ]
+
+
+def test_a_directory_that_could_not_be_read_is_told_under_the_names_that_sites_have_now(store: Engine, tmp_path: Path) -> None:
+    worker_up(store, (NOW - DAY_MS, NOW - 30_000))
+    counted(store, NOW - HOUR, accepted=1)
+    with write_transaction(store) as connection:
+        ensure_site(connection, "wiki")
+        for site, error in (("wiki", "It is away."), ("its-old-name", "It was away."), ("acme", "Make a new token."), ("other", None)):
+            note_attempt(connection, site, NOW, error)
+    configured = CONFIGURED | {"UAR_CONFLUENCE_URLS": "acme=https://acme.atlassian.net/wiki other=https://other.example"}
+    told = ["The directory of acme could not be read. Make a new token.", "The directory of wiki could not be read. It is away."]
+    assert seen(store, tmp_path, **configured)[1] == told
+    url = store.url.render_as_string(hide_password=False)
+    findings = diagnose(settings(tmp_path, UAR_DATABASE_URL=url, **configured), NOW / 1000)
+    said = [finding for finding in findings if finding.sentence.startswith("The directory")]
+    assert said == [Finding(WARN, sentence) for sentence in told]
 
 
 def test_counts_are_of_the_last_days_but_the_last_delivery_is_of_all(store: Engine, tmp_path: Path) -> None:

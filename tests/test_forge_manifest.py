@@ -7,7 +7,17 @@ from pathlib import Path
 
 from uar.activity import Source
 from uar.capture.catalog import catalog
+from uar.confluence import cloud
 
+# What developer.atlassian.com/cloud/confluence/rest says at each call.
+SCOPES = {
+    "/rest/api/group": '"read:confluence-groups"',
+    "/rest/api/group/{quote(group.external_id, safe='')}/membersByGroupId": '"read:confluence-groups"',
+    "/rest/api/search/user": '"read:content-details:confluence"',
+    "/rest/api/user": '"read:confluence-user"',
+    "/api/v2/users-bulk": '"read:user:confluence"',
+    "/api/v2/spaces": '"read:space:confluence"',
+}
 MANIFEST = (Path(__file__).parent.parent / "forge" / "manifest.yml").read_text()
 
 
@@ -46,4 +56,11 @@ def test_the_manifest_asks_for_the_scopes_of_its_events_and_of_the_directory() -
         "read:confluence-groups",
         "read:user:confluence",
         "read:space:confluence",
+        "read:content-details:confluence",
     ]
+
+
+def test_every_call_for_the_directory_of_a_cloud_site_has_its_scope() -> None:
+    calls = set(re.findall(r'"(/(?:rest/api|api/v2)/[^"]+)"', Path(cloud.__file__).read_text()))
+    assert {call: scope for call, scope in SCOPES.items() if scope in MANIFEST} == SCOPES
+    assert calls == set(SCOPES)

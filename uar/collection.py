@@ -18,7 +18,8 @@ from uar.config import Settings
 from uar.report.coverage import Gap, gaps
 from uar.store.collection import delivery_counts, quarantine_reasons
 from uar.store.database import Engine, read_transaction
-from uar.store.reads import coverage
+from uar.store.reads import coverage, site_names
+from uar.store.sync_state import Attempt, attempts
 
 DAYS = 7
 AWAY_MS = 2 * 60_000  # a worker tells every 30 s that it is up
@@ -34,7 +35,8 @@ class Collection:
     """The state of the collection at `now` (epoch milliseconds).
 
     `deliveries` as from `delivery_counts` over the last `DAYS` days, `reasons` as from `quarantine_reasons`. `spool` is None where this
-    machine has none (the worker runs elsewhere) or it cannot be read. `worker_seen_at` is None if no worker was ever up.
+    machine has none (the worker runs elsewhere) or it cannot be read. `worker_seen_at` is None if no worker was ever up. `failed_syncs` are
+    the sites whose directory could not be read the last time.
     """
 
     now: int
@@ -44,6 +46,7 @@ class Collection:
     worker_seen_at: int | None
     spool: Waiting | None
     spool_limit_mb: int
+    failed_syncs: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ def collect(engine: Engine, settings: Settings, now: int) -> Collection:
     since = (datetime.fromtimestamp(now / 1000, UTC) - timedelta(days=DAYS - 1)).date().isoformat()
     with read_transaction(engine) as connection:
         counts, reasons, runs = delivery_counts(connection, since), quarantine_reasons(connection), coverage(connection)
+        names = {*site_names(connection)["name"], *settings.confluence_urls}  # a site may have had another name at an earlier try
+        failed = tuple(attempt for attempt in attempts(connection) if attempt.error and attempt.site in names)
     seen_at = None if runs.empty else int(runs["ended_at"].max())
-    return Collection(now, counts, reasons, gaps(runs, now), seen_at, _waiting(settings), settings.spool_limit_mb)
+    return Collection(now, counts, reasons, gaps(runs, now), seen_at, _waiting(settings), settings.spool_limit_mb, failed)
 
 
 def _waiting(settings: Settings) -> Waiting | None:
@@ -115,7 +120,7 @@ def refusals(state: Collection) -> pd.DataFrame:
 
 def advice(state: Collection, settings: Settings) -> list[Advice]:
     """What is wrong and what to do about it, the most urgent first; empty if all is well."""
-    found = [*_of_worker(state, settings), *_of_spool(state), *_of_sources(state, settings), *_of_quarantine(state)]
+    found = [*_of_worker(state, settings), *_of_spool(state), *_of_sources(state, settings), *_of_quarantine(state), *_of_directory(state)]
     return sorted(found, key=lambda one: not one.is_urgent)
 
 
@@ -177,3 +182,8 @@ def _of_quarantine(state: Collection) -> Iterator[Advice]:
             "python -m uar replay reads them again.",
             False,
         )
+
+
+def _of_directory(state: Collection) -> Iterator[Advice]:
+    for attempt in state.failed_syncs:
+        yield Advice(f"The directory of {attempt.site} could not be read. {attempt.error}", False)

@@ -1,6 +1,6 @@
 """Is everything in order? Plain sentences, each with its remedy, in the order in which a delivery travels.
 
-    sources · clock and key set · disk · worker and spool · store · deliveries · quarantine
+    sources · clock and key set · disk · worker and spool · store · deliveries · quarantine · directory
 
 `diagnose(settings)` reads only. It works offline within seconds: an address that does not answer is waited for `NETWORK_TIMEOUT_S`.
 """
@@ -223,6 +223,8 @@ def _content(settings: Settings, engine: Engine, now: float) -> Iterator[Finding
         yield Finding(WARN, f"{count:,} deliveries are in quarantine: the Collection page says why; python -m uar replay reads them again.")
     else:
         yield Finding(OK, "The quarantine is empty.")
+    for attempt in state.failed_syncs:
+        yield Finding(WARN, f"The directory of {attempt.site} could not be read. {attempt.error}")
 
 
 def _clock_of(connection: Connection, now: float) -> Iterator[Finding]:

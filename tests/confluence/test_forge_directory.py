@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from tests.confluence.conftest import ON_ONE_DATABASE, Bench, activity
 from tests.confluence.fake_site import Answer, FakeCloud, Request
 from uar.activity import DAY_MS
 from uar.app_tokens import USABLE_MS, AppTokens
+from uar.collection import advice, collect
 from uar.config import Secret, Settings
 from uar.confluence.schedule import RETRY_MS, DirectoryThread
 from uar.store.database import read_transaction, write_transaction
@@ -29,13 +31,29 @@ class Gateway:
 
     def __init__(self, bench: Bench, cloud: FakeCloud) -> None:
         self.bench = bench
+        self.cloud = cloud
         self.tokens = AppTokens()
         self.settings = dataclasses.replace(bench.settings, confluence_urls={}, confluence_credentials={}, forge_app_id=APP_ID)
         self.thread = self.threaded(self.settings)
         cloud.requests.clear()
 
+    def restart(self) -> None:
+        """Another process: what was held in memory is gone."""
+        self.tokens = AppTokens()
+        self.thread = self.threaded(self.settings)
+
     def threaded(self, settings: Settings) -> DirectoryThread:
         return DirectoryThread(settings, self.bench.store, self.bench.now, app_tokens=self.tokens)
+
+    def end_token_at(self, call: str) -> None:
+        """From this call on every call is refused."""
+        answer, ended = self.cloud.answer, []
+
+        def until_then(request: Request) -> Answer:
+            ended.extend([request] if request.path.endswith(call) else [])
+            return Answer({}, 401) if ended else answer(request)
+
+        self.cloud.answer = until_then  # type: ignore[method-assign]
 
     def deliver(self, token: str = "system-token") -> None:
         self.tokens.keep(CLOUD_ID, Secret(token), self.bench.now())
@@ -121,12 +139,30 @@ def test_a_site_that_once_had_a_name_keeps_name_and_address(bench: Bench, cloud:
     assert gateway.sites() == known == [("acme", CLOUD_ID, cloud.url)]
 
 
+def test_after_a_restart_the_next_delivery_is_waited_for(bench: Bench, cloud: FakeCloud, gateway: Gateway) -> None:
+    gateway.deliver()
+    gateway.thread.round()
+    cloud.requests.clear()
+    cloud.add_user("n-1", "New")
+    bench.record(activity(1, "n-1", site=CLOUD_ID))
+    bench.now_ms += DAY_MS
+    gateway.restart()
+    gateway.thread.round()
+    assert cloud.requests == []
+    assert bench.people()["n-1"][0] is None
+    gateway.deliver("the-next-token")
+    gateway.thread.round()
+    assert bench.people()["n-1"][0] == "New"
+    assert {request.headers["Authorization"] for request in cloud.requests} == {"Bearer the-next-token"}
+
+
 @ON_ONE_DATABASE
+@pytest.mark.parametrize("call", ["/wiki/rest/api/search/user", "/wiki/api/v2/users-bulk"])
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_missing_scope_of_the_search_costs_only_the_search(
-    bench: Bench, cloud: FakeCloud, gateway: Gateway, status: int, caplog: pytest.LogCaptureFixture
+def test_a_missing_scope_costs_only_its_call(
+    bench: Bench, cloud: FakeCloud, gateway: Gateway, call: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cloud.script["/wiki/rest/api/search/user"].append(Answer({}, status))
+    cloud.script[call] += [Answer({}, status)] * 9
     gateway.deliver()
     gateway.thread.round()
     assert bench.people()["a-1"][0] == "Ann"
@@ -136,23 +172,43 @@ def test_a_missing_scope_of_the_search_costs_only_the_search(
 
 
 @ON_ONE_DATABASE
+@pytest.mark.parametrize("call", ["/wiki/rest/api/search/user", "/wiki/api/v2/users-bulk"])
+def test_a_token_that_ends_during_a_sync_is_not_taken_for_a_missing_scope(bench: Bench, gateway: Gateway, call: str) -> None:
+    gateway.deliver()
+    gateway.end_token_at(call)
+    gateway.thread.round()
+    with read_transaction(bench.store) as connection:
+        assert ["(401)" in str(attempt.error) for attempt in attempts(connection)] == [True]
+        assert read_state(connection, ensure_site(connection, CLOUD_ID)).completed_at == 0
+
+
+@ON_ONE_DATABASE
 def test_credentials_that_the_search_refuses_are_still_an_error(bench: Bench, cloud: FakeCloud) -> None:
     cloud.script["/wiki/rest/api/search/user"].append(Answer({}, 401))
     assert "refused the credentials (401)" in bench.failed_sync()
 
 
 @ON_ONE_DATABASE
-def test_a_refused_token_is_one_line_with_what_to_do_and_tried_again_after_an_hour(
-    bench: Bench, cloud: FakeCloud, gateway: Gateway, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("call", ["/wiki/rest/api/group", "/wiki/api/v2/spaces"])
+def test_a_refused_token_is_one_sentence_with_what_to_do_and_tried_again_after_an_hour(
+    bench: Bench, cloud: FakeCloud, gateway: Gateway, call: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cloud.script["/wiki/rest/api/group"].append(Answer({}, 401))
+    cloud.script[call].append(Answer({}, status))
     gateway.deliver()
-    for _ in range(3):
-        gateway.thread.round()
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            gateway.thread.round()
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "refused the token of the Forge app (401): install the app with the scopes of forge/manifest.yml" in warnings[0]
-    assert "system-token" not in caplog.text
+    remedy = f"refused the token of the Forge app ({status}): install the app with the scopes of forge/manifest.yml"
+    assert remedy in warnings[0]
+    # The Collection page and `doctor` say the same, and User Status says the error of the last try.
+    state = collect(bench.store, gateway.settings, bench.now())
+    (told,) = [one.sentence for one in advice(state, gateway.settings) if "directory" in one.sentence]
+    assert told.startswith(f"The directory of {CLOUD_ID} could not be read. ")
+    assert remedy in told
+    assert "system-token" not in caplog.text + told
     bench.now_ms += RETRY_MS
     gateway.thread.round()
     assert bench.people()["a-1"][0] == "Ann"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from uar.activity import ActorKind
 from uar.confluence.client import Client
-from uar.confluence.errors import CredentialsRefused, NotFound, RequestRefused, RightMissing
+from uar.confluence.errors import ConfluenceError, CredentialsRefused, NotFound, RequestRefused, RightMissing
 from uar.confluence.records import PeoplePage, group_of, sequence_of, space_of, text_of
 from uar.store.directory import ACTIVE, DEACTIVATED, DELETED, DELETED_NAME, Group, Person, Space
 
@@ -54,10 +54,9 @@ class CloudDirectory:
                 )
         except (NotFound, RequestRefused):
             return
-        except (CredentialsRefused, RightMissing):
-            # A Forge app may lack the scope of the search; the groups have named everybody who may use the site.
-            if not self.client.is_forge:
-                raise
+        except (CredentialsRefused, RightMissing) as error:
+            # The scope is read:content-details:confluence. The groups have named everybody who may use the site.
+            self._only_lacks_scope(error)
 
     def with_states(self, found: Sequence[Person]) -> list[Person]:
         """The same people with the state of their accounts, where the list did not tell it."""
@@ -86,11 +85,21 @@ class CloudDirectory:
             try:
                 answer = self.client.post("/api/v2/users-bulk", {"accountIds": list(accounts[start : start + BULK])})
             except (NotFound, RequestRefused, RightMissing):
-                # A Forge app may lack the granular scope read:user:confluence; the lists alone are worth having.
+                self._has_bulk = False
+                break
+            except CredentialsRefused as error:
+                # The scope is read:user:confluence. The lists alone are worth having.
+                self._only_lacks_scope(error)
                 self._has_bulk = False
                 break
             found += people_of(sequence_of(answer, "results"))
         return found
+
+    def _only_lacks_scope(self, error: ConfluenceError) -> None:
+        """Return if the Forge app lacks the scope of the call; the gateway answers that with 401, like a token that has ended."""
+        if not self.client.is_forge:
+            raise error
+        self.client.get("/rest/api/group", {"limit": 1})  # raises if the token has ended
 
     def _single(self, account: str) -> Person | None:
         try:

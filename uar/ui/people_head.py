@@ -128,7 +128,8 @@ def show_notes(view: View, people: Everybody, known: Directory) -> None:
         st.markdown(
             quiet(
                 "These are the people seen in events. A directory sync adds names, email addresses, groups, and everybody who never came: "
-                "set UAR\\_CONFLUENCE\\_URLS and UAR\\_CONFLUENCE\\_CREDENTIALS, then run `python -m uar sync`."
+                "set UAR\\_CONFLUENCE\\_URLS and UAR\\_CONFLUENCE\\_CREDENTIALS, then run `python -m uar sync`. "
+                "A Cloud site with the Forge app needs neither: it is read once the app has delivered."
             )
         )
     if note := _history_note(people.rules):
