@@ -1,6 +1,7 @@
 """`python -m bench`: the report's budgets, measured beside ClickHouse, DuckDB and PostgreSQL on the same rows in one run.
 
-python -m bench                        5,000 people, 14 million activities, all peers, the load of the mirror, then the worker under load
+python -m bench                        5,000 people, 14 million activities, all peers, the load of the mirror, then many viewers of the
+                                       dashboard (bench.viewers) and the worker under load (bench.load)
 python -m bench --large                150,000 people, 400 million activities in two years, ours alone (8 GB)
 python -m bench --people 500 --activities 300_000    a quick look
 """
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stored", type=int, default=4_000_000, help="activities in the store for the load of the mirror")
     parser.add_argument("--large", action="store_true", help="150,000 people, 400 million activities, without the peers")
     parser.add_argument("--without-peers", action="store_true")
-    parser.add_argument("--without-worker", action="store_true", help="leave out bench.load, the worker under load")
+    parser.add_argument("--without-servers", action="store_true", help="leave out bench.viewers and bench.load")
     options = parser.parse_args(arguments)
     print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     if options.large:
@@ -44,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     site = Site(options.people, options.activities)
     reports(site, has_peers=not options.without_peers)
     loading(replace(site, activities=min(site.activities, options.stored)))
-    if not options.without_worker:
-        # In a process of its own: nothing of the reports' memory and threads is beside it.
-        subprocess.run([sys.executable, "-m", "bench.load"], check=True)
+    if not options.without_servers:
+        # Each in a process of its own: nothing of the reports' memory and threads is beside it.
+        for name in ("bench.viewers", "bench.load"):
+            subprocess.run([sys.executable, "-m", name], check=True)
 
 
 def reports(site: Site, has_peers: bool) -> None:

@@ -33,7 +33,7 @@ def loads(site: Site, postgresql_url: str) -> str:
 def _measured(site: Site, url: str, folder: Path) -> list[str]:
     engine = open_store(url)
     migrate(engine)
-    site_id = _fill(engine, site)
+    site_id = fill(engine, site)
     live = LiveMirror(engine, site_id, 0, folder)
     snapshot, load_ms = timed(live.refresh)
     live.close()
@@ -74,7 +74,7 @@ def _activity(person: int, space: int, at: int, key: bytes) -> Activity:
     )
 
 
-def _fill(engine: Engine, site: Site) -> int:
+def fill(engine: Engine, site: Site) -> int:
     """People and spaces by the product's own way in, the millions of rows in bulk."""
     first = 1_700_000_000_000
     with write_transaction(engine) as connection:

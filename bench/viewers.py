@@ -1,0 +1,168 @@
+"""Many viewers at once: each clicks a filter of the Activity Dashboard every two seconds, without a browser.
+
+`python -m bench.viewers [--viewers 50] [--seconds 60] [--people 5000] [--activities 4000000]`
+
+A click is what a browser sends when a filter is changed (a `rerun_script` with the states of all widgets over the websocket), and its
+answer has come when the script says that it has finished; Streamlit's messages are in `streamlit.proto`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+
+from bench.loading import fill
+from bench.site import Site
+from bench.timing import milliseconds, table
+from tests.reliability.postgres import free_port
+from uar.store.database import migrate, open_store
+
+PAUSE_S = 2.0
+READY_S = 60.0
+TYPES = ("View", "Create", "Update", "Comment")
+
+
+class Viewer:
+    """One session: knows its widgets' identities, and the states it has given them."""
+
+    def __init__(self, socket: ClientConnection, seed: int) -> None:
+        self._socket = socket
+        self._random = random.Random(seed)
+        self._ids: dict[str, str] = {}
+        self._states: dict[str, WidgetState] = {}
+        self.answers: list[float] = []
+
+    async def run(self, until: float) -> None:
+        """Opens the page, then clicks until then; the answers' durations are in `answers`, in seconds."""
+        await self._rerun()
+        self.answers.clear()
+        await asyncio.sleep(self._random.uniform(0, PAUSE_S))
+        while time.monotonic() < until:
+            self._click()
+            began_at = time.monotonic()
+            await self._rerun()
+            await asyncio.sleep(max(0.0, began_at + PAUSE_S - time.monotonic()))
+
+    def _click(self) -> None:
+        """Changes one filter."""
+        key = self._random.choice(("noviews", "workdays", "types"))
+        state = WidgetState(id=self._ids[key])
+        if key == "types":
+            state.string_array_value.data.extend(self._random.sample(TYPES, self._random.randint(1, 3)))
+        else:
+            former = self._states.get(key)
+            state.bool_value = not (former is not None and former.bool_value)
+        self._states[key] = state
+
+    async def _rerun(self) -> None:
+        """Asks for a run and reads until it has finished."""
+        asked = BackMsg()
+        asked.rerun_script.widget_states.widgets.extend(self._states.values())
+        asked.rerun_script.context_info.timezone = "Europe/Berlin"
+        began_at = time.monotonic()
+        await self._socket.send(asked.SerializeToString())
+        while True:
+            message = ForwardMsg.FromString(await self._socket.recv(decode=False))
+            if message.WhichOneof("type") == "delta":
+                self._note(message)
+            elif message.WhichOneof("type") == "script_finished":
+                if message.script_finished != ForwardMsg.FINISHED_SUCCESSFULLY:
+                    continue  # the page runs itself again
+                break
+        self.answers.append(time.monotonic() - began_at)
+
+    def _note(self, message: ForwardMsg) -> None:
+        """Keeps the identities of the filters; each ends with the filter's name in the address."""
+        element = message.delta.new_element
+        kind = element.WhichOneof("type")
+        if kind in ("checkbox", "multiselect", "button_group"):
+            identity = getattr(element, kind).id
+            self._ids[identity.rpartition("-")[2]] = identity
+        if kind == "exception":
+            raise RuntimeError(f"the page failed: {element.exception.message}")
+
+
+async def watched(port: int, viewers: int, seconds: float) -> list[float]:
+    """The durations of all answers, in seconds."""
+    sockets = [
+        await connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"], max_size=None, ping_interval=None)
+        for _ in range(viewers)
+    ]
+    until = time.monotonic() + seconds
+    people = [Viewer(socket, number) for number, socket in enumerate(sockets)]
+    await asyncio.gather(*(person.run(until) for person in people))
+    for socket in sockets:
+        await socket.close()
+    return [answer for person in people for answer in person.answers]
+
+
+@contextmanager
+def dashboard(folder: Path) -> Iterator[int]:
+    """The port of a dashboard on the store in this folder, with its mirror loaded."""
+    port = free_port()
+    given = os.environ | {"UAR_DATA_DIR": str(folder), "UAR_DASHBOARD_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "uar", "dashboard"], env=given)
+    try:
+        deadline = time.monotonic() + READY_S
+        while not _is_up(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError("the dashboard does not start")
+            time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _is_up(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def main() -> None:
+    """Fills a store, serves it, lets the viewers click, and prints one line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.viewers", description="Measure the dashboard under many viewers.")
+    parser.add_argument("--viewers", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--people", type=int, default=5_000)
+    parser.add_argument("--activities", type=int, default=4_000_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="uar-bench-") as name:
+        engine = open_store(f"sqlite:///{name}/uar.db")
+        migrate(engine)
+        fill(engine, Site(options.people, options.activities, last=datetime.now(UTC).date()))
+        engine.dispose()
+        with dashboard(Path(name)) as port:
+            asyncio.run(watched(port, 1, 5))  # the mirror is loaded by now
+            rows = []
+            for count in dict.fromkeys((1, options.viewers)):
+                answers = asyncio.run(watched(port, count, options.seconds))
+                cuts = statistics.quantiles(answers, n=20)
+                shown = [milliseconds(1000 * value) for value in (statistics.median(answers), cuts[-1], max(answers))]
+                rows.append([str(count), f"{len(answers):,}", *shown])
+    print(f"\n## Dashboard: {options.people:,} people, each viewer a click every {PAUSE_S:.0f} s\n")
+    print(table(["viewers", "clicks", "median", "p95", "slowest"], rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
