@@ -12,24 +12,21 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from uar.activity import Source
 from uar.app_tokens import AppTokens
 from uar.capture import answers
 from uar.capture.answers import Answer, bytes_answer, come_again, make_answer
-from uar.capture.delivery import REUSED_TOKEN, Delivery, Refused, Undecided
+from uar.capture.delivery import REUSED_TOKEN, Refused, Undecided
 from uar.capture.drain import Drain
-from uar.capture.forge_token import Proven, Trust, TrustedTokens, UnknownKey, app_token
+from uar.capture.forge_token import UnknownKey
 from uar.capture.keyset import KeySet
 from uar.capture.metrics import Metrics
+from uar.capture.proofs import Proofs, Route, route
 from uar.capture.protocol import MAX_BODY, Request, WebhookProtocol
-from uar.capture.sources import connect, datacenter, forge
 from uar.capture.spool import Spool, SpoolFull
-from uar.capture.used_tokens import UsedTokens
-from uar.config import Secret, Settings
+from uar.config import Settings
 from uar.store.database import Engine, migrate, open_store
 
 # Forge gives up after 5 s; whoever waits longer than this for a commit is told to come again.
@@ -45,28 +42,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What an address says: the source, and for all but Forge the site, and for Cloud webhooks the event."""
-
-    source: Source
-    site: str = ""
-    event_name: str | None = None
-
-
-@lru_cache(1024)
-def route(path: str) -> Route | None:
-    """The route of a path below /webhooks/, matched exactly; None if there is none."""
-    match path.split("/"):
-        case ["", "webhooks", "forge"]:
-            return Route(Source.FORGE)
-        case ["", "webhooks", "datacenter", site] if site:
-            return Route(Source.DATACENTER, site)
-        case ["", "webhooks", "connect", site, event_name] if site and event_name:
-            return Route(Source.CONNECT, site, event_name)
-    return None
-
-
 def make_app(settings: Settings, *, now_ms: Callable[[], int] | None = None, app_tokens: AppTokens | None = None) -> Worker:
     """The application with its spool open; `serve` runs it. `app_tokens` gets the Forge app's tokens. Raises `SpoolBroken`."""
     return Worker(settings, now_ms or (lambda: time.time_ns() // 1_000_000), app_tokens)
@@ -77,16 +52,9 @@ class Worker:
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int], app_tokens: AppTokens | None = None) -> None:
         self._now_ms = now_ms
-        self._app_tokens = app_tokens
         self.metrics = Metrics()
         self.key_set = KeySet(settings.forge_jwks_url, settings.data_dir / "jwks.json")
-        self._tokens = TrustedTokens(self.key_set, Trust.of(settings))
-        self._used = UsedTokens()
-        self._secrets = {
-            Source.DATACENTER: by_site(settings.datacenter_secrets),
-            Source.CONNECT: by_site(settings.connect_tokens),
-        }
-        self._is_forge_on = bool(settings.forge_app_id)
+        self._proofs = Proofs(settings, self.key_set, app_tokens, now_ms)
         self.spool = Spool(settings.spool_path, settings.spool_limit_mb * 1024 * 1024, self._committed)
         name = f"{socket.gethostname()}:{settings.data_dir.resolve()}"
         self.drain = Drain(self.spool, lambda: ready_store(settings), settings, self.metrics, name, now_ms)
@@ -102,7 +70,7 @@ class Worker:
         await receive()
         self._loop = asyncio.get_running_loop()
         self._spawn(self._sweep())
-        if self._is_forge_on:
+        if self._proofs.is_configured(Source.FORGE):
             self._spawn(self.key_set.run())
         self.drain.start()
         await send({"type": "lifespan.startup.complete"})
@@ -126,7 +94,7 @@ class Worker:
     def reject(self, request: Request, answer: Answer) -> None:
         """The message itself is not acceptable: too large, too slow, malformed."""
         at = route(request.path)
-        if at is None or not self._is_configured(at.source):
+        if at is None or not self._proofs.is_configured(at.source):
             request.reply(answer)
         else:
             self._end(request, at.source, "bad_form", answer)
@@ -152,7 +120,7 @@ class Worker:
     def _refuse(self, request: Request, reason: str) -> None:
         at = delivery_route(request)
         self._say(f"A delivery of {at.source.key} was refused: {reason}.")
-        self.metrics.refused(at.source, at.site if at.site in self._secrets.get(at.source, ()) else "", reason)
+        self.metrics.refused(at.source, self._proofs.known_site(at), reason)
         self._end(request, at.source, "refused", answers.REFUSED)
 
     def _begin(self, request: Request) -> None:
@@ -167,7 +135,7 @@ class Worker:
         at = route(request.path)
         if at is None:
             request.reply(answers.NOT_FOUND)
-        elif not self._is_configured(at.source):
+        elif not self._proofs.is_configured(at.source):
             self._say(f"A delivery came for {at.source.key}, which is not configured; it was answered 404.")
             request.reply(answers.NOT_CONFIGURED)
         elif request.method != b"POST":
@@ -178,25 +146,11 @@ class Worker:
             self._prove(request, at)
 
     def _prove(self, request: Request, at: Route) -> None:
-        """Notes whose delivery it is, as far as the head can prove it. Data Center signs the body. Raises `Refused`."""
-        if at.source is Source.FORGE:
-            self._prove_forge(request)
-        else:
-            if at.source is Source.CONNECT:
-                connect.verify(request.query, self._secrets[at.source].get(at.site, ()))
-            request.proof = at.site
-
-    def _prove_forge(self, request: Request) -> None:
-        """Notes what the token proves, and holds what the delivery brings for reading the directory."""
-        at = self._now_ms()
+        """Notes whose delivery it is, as far as the head can prove it; by a key that is still unknown, later. Raises `Refused`."""
         try:
-            proven = self._tokens.proven(request.headers, at / 1000)
+            request.proof = self._proofs.of_head(request, at)
         except UnknownKey as error:
             self._spawn(self._prove_later(request, error.kid))
-            return
-        if self._app_tokens is not None and proven.is_at_gateway and (token := app_token(request.headers)) is not None:
-            self._app_tokens.keep(proven.site, token, at)
-        request.proof = proven
 
     async def _prove_later(self, request: Request, kid: str) -> None:
         """The same once the key host has told the key."""
@@ -212,10 +166,13 @@ class Worker:
     def _keep(self, request: Request) -> None:
         """Hands the delivery to the spool; `_committed` answers. Raises `Refused`."""
         at = delivery_route(request)
-        delivery = self._delivery(request, at, bytes(request.body))
+        delivery = self._proofs.delivery(request, at)
         if delivery is None:
             self._end(request, at.source, "test", answers.TEST_PASSED)
             return
+        if at.source is Source.FORGE and delivery.delivery_id == REUSED_TOKEN:
+            self._say("A Forge token came again with another body; the delivery goes to quarantine. The Collection page says what to do.")
+            self.metrics.token_reused()
         try:
             self.spool.append(delivery, request)
         except SpoolFull:
@@ -224,34 +181,11 @@ class Worker:
         else:
             self._waiting.append((time.monotonic() + COMMIT_DEADLINE_S, request))
 
-    def _delivery(self, request: Request, at: Route, body: bytes) -> Delivery | None:
-        """What is to be kept; None for the connection test of Data Center, which signs the body. Raises `Refused`."""
-        site, event_name, delivery_id, headers = at.site, at.event_name, None, request.headers
-        if at.source is Source.FORGE:
-            site = request.proof.site
-            delivery_id = REUSED_TOKEN if self._is_reused(request.proof, body) else None
-        elif at.source is Source.DATACENTER:
-            if datacenter.verify(headers, body, self._secrets[at.source].get(site, ())):
-                return None
-            event_name, delivery_id = datacenter.header_event(headers), datacenter.request_id(headers)
-        return Delivery(at.source, site, event_name, delivery_id, self._now_ms(), body)
-
-    def _is_reused(self, proven: Proven, body: bytes) -> bool:
-        """Whether a token has come before with another body: somebody sees the tokens of others, which the log and the metrics tell."""
-        is_reused = self._used.is_for_another(proven.signed, proven.expires_at, forge.said(body), self._now_ms() / 1000)
-        if is_reused:
-            self._say("A Forge token came again with another body; the delivery goes to quarantine. The Collection page says what to do.")
-            self.metrics.token_reused()
-        return is_reused
-
     def _end(self, request: Request, source: Source, outcome: str, answer: Answer) -> None:
         """Answers and counts, once."""
         if request.answer is None:
             self.metrics.answered(source, outcome, time.monotonic() - request.began_at)
             request.reply(answer)
-
-    def _is_configured(self, source: Source) -> bool:
-        return self._is_forge_on if source is Source.FORGE else bool(self._secrets[source])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -310,14 +244,6 @@ class Worker:
         if now - self._said_at.get(sentence, float("-inf")) >= SAY_AGAIN_S:
             self._said_at[sentence] = now
             log.warning(sentence)
-
-
-def by_site(pairs: Sequence[tuple[str, Secret]]) -> dict[str, tuple[bytes, ...]]:
-    """All live secrets of each site, as bytes."""
-    sites: dict[str, tuple[bytes, ...]] = {}
-    for site, secret in pairs:
-        sites[site] = (*sites.get(site, ()), secret.reveal().encode())
-    return sites
 
 
 def head_objection(headers: list[tuple[bytes, bytes]]) -> Answer | None:
