@@ -23,7 +23,7 @@ from uar.capture.keyset import MAX_BYTES, USABLE_S, KeySetUnavailable, parse_key
 from uar.capture.spool import SpoolBroken, waiting
 from uar.collection import DAYS, by_source, collect
 from uar.config import Settings
-from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, open_store, read_transaction
+from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, look_through, open_store, read_transaction
 from uar.store.reads import site_names
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -33,6 +33,7 @@ OLD_SPOOL_S = 15 * 60
 QUIET_S = 3 * 86_400
 CLOCK_OFF_S = 20.0
 NETWORK_TIMEOUT_S = 3.0
+LOOK_S = 5.0  # for damage in the file of the store
 BUILT_AT = 1_790_000_000  # September 2026: a clock that says less is wrong
 
 
@@ -197,6 +198,7 @@ def store(settings: Settings, now: float) -> Iterator[Finding]:
         if not is_current(engine):
             yield Finding(FAIL, "The store's tables are of an older release or missing: python -m uar migrate (up and worker do it too).")
             return
+        look_through(engine, LOOK_S)
         yield Finding(OK, f"The store ({engine.dialect.name}) answers and has the tables of this release.")
         yield from _content(settings, engine, now)
     except StoreUnavailable as error:

@@ -8,12 +8,21 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite3
 
 from tests.store.making import act, record, rows
-from uar.store import database
-from uar.store.database import StoreError, StoreUnavailable, migrate, open_store, read_transaction, write_transaction
+from uar.store import sqlite_file
+from uar.store.database import (
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+    look_through,
+    migrate,
+    open_store,
+    read_transaction,
+    write_transaction,
+)
 
 
 def test_an_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(database, "SQLITE_NEEDED", (99, 0, 0))
+    monkeypatch.setattr(sqlite_file, "NEEDED", (99, 0, 0))
     with pytest.raises(StoreError, match=r"^SQLite 3\.\d+\.\d+ can damage the store; version 99\.0\.0 or later is needed"):
         open_store(f"sqlite:///{tmp_path / 'uar.db'}")
 
@@ -71,12 +80,52 @@ def test_a_read_only_postgresql_refuses_writes(store_url: str) -> None:
 def test_a_file_that_is_no_database_is_an_error_in_words(tmp_path: Path) -> None:
     path = tmp_path / "uar.db"
     path.write_bytes(b"this is a text, not a database. " * 200)
-    with pytest.raises(StoreError, match=r"^The store refused: file is not a database\.$"):
+    with pytest.raises(StoreDamaged, match=r"uar\.db is damaged \(file is not a database\): .*python -m uar restore FOLDER"):
         open_store(f"sqlite:///{path}")
 
 
+def test_a_damaged_page_is_found_at_the_next_start_and_by_who_looks_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "uar.db"
+    engine = open_store(f"sqlite:///{path}")
+    migrate(engine)
+    look_through(engine, 5.0)
+    engine.dispose()
+    with open(path, "r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff")  # the kind of a page
+    engine = open_store(f"sqlite:///{path}")
+    with pytest.raises(StoreDamaged, match=r"python -m uar restore FOLDER"):
+        migrate(engine)
+    with pytest.raises(StoreDamaged):
+        look_through(engine, 5.0)
+    engine.dispose()
+
+
+def test_a_file_that_is_taken_away_is_missed_and_not_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "uar.db"
+    engine = open_store(f"sqlite:///{path}")
+    migrate(engine)
+    record(engine, act(1))
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreUnavailable, match=r"uar\.db is gone: .*python -m uar restore FOLDER"):
+        record(engine, act(2))
+    assert not path.exists()
+    (tmp_path / "elsewhere.db").rename(path)
+    assert record(engine, act(2)) == (1, 0)
+    engine.dispose()
+
+
+def test_what_is_committed_to_a_file_that_was_taken_away_meanwhile_does_not_pass_for_stored(tmp_path: Path) -> None:
+    path = tmp_path / "uar.db"
+    engine = open_store(f"sqlite:///{path}")
+    migrate(engine)
+    with pytest.raises(StoreUnavailable, match=r"uar\.db is gone"), write_transaction(engine):
+        path.unlink()
+    engine.dispose()
+
+
 def test_a_locked_store_is_unavailable_for_the_time_being(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "SQLITE_BUSY_S", 0.2)
+    monkeypatch.setattr(sqlite_file, "BUSY_S", 0.2)
     path = tmp_path / "uar.db"
     engine = open_store(f"sqlite:///{path}")
     migrate(engine)

@@ -30,6 +30,7 @@ from uar.capture.spool_file import (
     Waiting,
     add_deliveries,
     connected,
+    last_id,
     open_file,
     salvaged_rows,
     sole_owner,
@@ -72,6 +73,10 @@ class SpoolFull(Exception):
     """The queue or the file is at its limit; the sender should come again."""
 
 
+class FileChanged(sqlite.OperationalError):  # type: ignore[misc] # the driver has no types
+    """Somebody took the file away or put another in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spooled:
     """One waiting delivery and its place in the order of arrival."""
@@ -104,9 +109,9 @@ class Spool:
         self.used_bytes = 0
         self.depth = 0
         self._group_size = 0.0  # a moving average
+        self._last_id = 0
         try:
-            self._connection = open_file(path)
-            self._inode = os.stat(path).st_ino
+            self._use(open_file(path))
             self._measure()
         except (sqlite.Error, OSError) as error:
             raise SpoolBroken(f"The spool {path} cannot be opened ({error}). The worker needs a writable UAR_DATA_DIR.") from error
@@ -197,6 +202,7 @@ class Spool:
             self._write(group, until_id)
             self.is_writable = True
             self.depth += len(group)
+            self._last_id += len(group)
             self._group_size += (len(group) - self._group_size) / 8
             self.used_bytes += sum(len(delivery.body) for delivery, _ in group)  # until it is measured
             if until_id is not None or time.monotonic() - self._measured_at > MEASURE_S:
@@ -210,9 +216,25 @@ class Spool:
             self._report([waiter for _, waiter in group], is_durable)
             self.arrived.set()
 
+    def _use(self, connection: Any) -> None:
+        self._connection = connection
+        found = os.stat(self._path)
+        self._inode, self._file_bytes = found.st_ino, found.st_size
+        self._last_id = max(self._last_id, last_id(connection))
+
+    def _is_intact(self) -> bool:
+        """Whether the file is still the one that is open: a connection goes on with one that was removed, or cut off and cached."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        is_shorter = found.st_size < self._file_bytes
+        self._file_bytes = found.st_size
+        return found.st_ino == self._inode and not is_shorter
+
     def _write(self, group: list[tuple[Delivery, Any]], until_id: int | None) -> None:
-        if not self._path.exists() or os.stat(self._path).st_ino != self._inode:
-            raise sqlite.OperationalError("the file was removed or replaced")
+        if not self._is_intact():
+            raise FileChanged("the file was removed, replaced or cut off")
         self._connection.execute("BEGIN IMMEDIATE")
         start = 0
         for size, statement in CHUNKS:
@@ -240,11 +262,23 @@ class Spool:
         if getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_BUSY"):
             return
         with suppress(sqlite.Error, OSError):
-            self._connection.close()
-            self._connection = connected(self._path, check=False)
+            if isinstance(error, FileChanged):
+                self._move()
+            else:
+                self._connection.close()
+                self._use(connected(self._path, check=False))
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._inode = os.stat(self._path).st_ino
         time.sleep(FAILED_PAUSE_S)
+
+    def _move(self) -> None:
+        """Goes on in the file that is there now, or in a new one, with what can still be read from the one that was taken away."""
+        kept: list[tuple[Delivery, Any]] = []
+        with suppress(sqlite.Error):
+            rows = self._connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id")
+            kept = [(spooled.delivery, None) for spooled in _within(rows, QUEUE_BYTES)]
+        self._connection.close()
+        self._use(open_file(self._path, self._last_id))
+        self._write(kept, None)
 
     def _measure(self) -> None:
         self._measured_at = time.monotonic()

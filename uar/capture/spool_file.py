@@ -77,17 +77,21 @@ def sole_owner(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def open_file(path: Path) -> Any:
-    """A writing connection to a sound spool file, made if it is missing; a damaged one is set aside and what is readable is kept."""
-    if path.exists():
-        try:
-            return connected(path, check=True)
-        except sqlite.DatabaseError as error:
-            if isinstance(error, sqlite.OperationalError) and "malformed" not in str(error):
-                raise
-            return _replaced(path, str(error))
-    connection = connected(path, check=False)
-    _sync_folder(path.parent)
+def open_file(path: Path, after_id: int = 0) -> Any:
+    """A writing connection to a sound spool file, made if it is missing; a damaged one is set aside and what is readable is kept.
+
+    A file that is made begins after `after_id`: whoever reads along must not take new deliveries for old ones.
+    """
+    is_there = path.exists()
+    try:
+        connection = connected(path, check=is_there)
+    except sqlite.DatabaseError as error:
+        if not is_there or (isinstance(error, sqlite.OperationalError) and "malformed" not in str(error)):
+            raise
+        return _replaced(path, str(error), after_id)
+    _begin_after(connection, after_id)
+    if not is_there:
+        _sync_folder(path.parent)
     return connection
 
 
@@ -108,13 +112,26 @@ def connected(path: Path, *, check: bool) -> Any:
     return connection
 
 
-def _replaced(path: Path, why: str) -> Any:
+def last_id(connection: Any) -> int:
+    """The highest id that this file ever gave (sqlite.org/autoinc.html)."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'deliveries'").fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _begin_after(connection: Any, after_id: int) -> None:
+    if after_id > last_id(connection):
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = 'deliveries'")
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('deliveries', ?)", (after_id,))
+
+
+def _replaced(path: Path, why: str, after_id: int) -> Any:
     """A fresh file in place of a damaged one, with every row that could still be read."""
     aside = path.with_name(f"spool-damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.db")
     for ending in ("", "-wal", "-shm"):
         if (part := path.with_name(path.name + ending)).exists():
             part.rename(aside.with_name(aside.name + ending))
     connection = connected(path, check=False)
+    _begin_after(connection, after_id)
     rows = salvaged_rows(aside)
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(INSERT, rows)
