@@ -224,7 +224,7 @@ def person_activities(connection: Connection, person_id: int, since: int, until:
 
 
 def generation(connection: Connection) -> int:
-    """Grows whenever rows that a mirror may hold were changed or removed."""
+    """Grows whenever rows that a mirror may hold were changed or removed, but for pruned ones: those are older than `kept_from`."""
     return int(connection.scalar(select(meta.c.value).where(meta.c.name == "generation")) or 0)
 
 

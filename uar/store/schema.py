@@ -182,5 +182,6 @@ audit = Table(
     Column("detail", Text, nullable=False),
 )
 
-# `generation` grows whenever rows a mirror may hold were changed or removed; a mirror that sees another one reloads.
+# `generation` grows whenever rows a mirror may hold were changed or removed; a mirror that sees another one reloads. Pruning moves
+# `kept_from` instead: a mirror drops what is older.
 meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))

@@ -28,7 +28,8 @@ def show_timeline(view: View, person: int, base_url: str | None) -> None:
     with st.container(border=True):
         st.header("Latest days", anchor=False)
         try:
-            found = _activities(person, _instant(filters.first, filters.zone), _instant(filters.last + timedelta(days=1), filters.zone))
+            since = max(_instant(filters.first, filters.zone), view.snapshot.kept_from_ms)
+            found = _activities(person, since, _instant(filters.last + timedelta(days=1), filters.zone))
         except (StoreUnavailable, StoreError) as error:
             st.warning(plain(str(error)), icon=":material/cloud_off:")
             return
