@@ -127,7 +127,7 @@ def import_activities(file: Path) -> None:
 @main.command()
 def replay() -> None:
     """Read the deliveries in quarantine again, as after an upgrade that knows more event names."""
-    from uar.capture.drain import replay as run
+    from uar.capture.replay import replay as run
 
     settings = load_settings()
     done = run(migrated_store(settings), settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,17 @@ import pytest
 import uar.capture.catalog
 import uar.capture.drain
 import uar.capture.payload
+import uar.capture.store_writer
 from tests.capture.reading import sample_body
 from tests.capture.test_spool import wait_for
 from uar.activity import Activity, ActivityType, Source
 from uar.capture.catalog import Entry, lookup
 from uar.capture.delivery import Delivery
-from uar.capture.drain import Drain, replay
+from uar.capture.drain import Drain, Writer
 from uar.capture.metrics import Metrics
+from uar.capture.replay import replay
 from uar.capture.spool import Spool
+from uar.capture.store_writer import StoreWriter
 from uar.config import Settings, load_settings
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction
 
@@ -41,13 +43,13 @@ def outcomes(store: Engine) -> dict[tuple[Source, str], int]:
 
 
 class Line:
-    """A spool, a drain and a store, as in the worker."""
+    """A spool and a drain, as in the worker."""
 
-    def __init__(self, folder: Path, make_engine: Callable[[], Engine], settings: Settings) -> None:
+    def __init__(self, folder: Path, writer: Writer) -> None:
         self.metrics = Metrics()
         self._sent = self._durable = 0
         self.spool = Spool(folder / "spool.db", 64 * 1024 * 1024, self._count)
-        self.drain = Drain(self.spool, make_engine, settings, self.metrics, "test", lambda: NOW)
+        self.drain = Drain(self.spool, writer, self.metrics, "test", lambda: NOW)
 
     def _count(self, waiters: Sequence[Any], is_durable: bool) -> None:
         self._durable += len(waiters) if is_durable else 0
@@ -63,6 +65,16 @@ class Line:
         """Waits until everything sent is in the store."""
         wait_for(lambda: self._durable == self._sent and self.spool.depth == 0, 15)
 
+    def stop(self) -> None:
+        """Ends both threads."""
+        self.drain.stop(5)
+        self.spool.stop(5)
+
+
+def line_here(folder: Path, make_engine: Callable[[], Engine], store_titles: bool = False) -> Line:
+    """One whose writer is in this process, so that a test can reach into it."""
+    return Line(folder, StoreWriter(folder / "spool.db", make_engine, store_titles))
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -70,12 +82,11 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def line(store: Engine, settings: Settings, tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path, lambda: store, settings)
+def line(store: Engine, tmp_path: Path) -> Iterator[Line]:
+    made = line_here(tmp_path, lambda: store)
     made.drain.start()
     yield made
-    made.drain.stop(5)
-    made.spool.stop(5)
+    made.stop()
 
 
 def page(number: int, **changes: Any) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def test_rubbish_between_good_deliveries_stops_nothing(line: Line, store: Engine
     def broken(delivery: Delivery, *, store_titles: bool) -> list[Activity]:
         raise KeyError("a defect")
 
-    monkeypatch.setitem(uar.capture.drain.NORMALIZERS, Source.CONNECT, broken)
+    monkeypatch.setitem(uar.capture.store_writer.NORMALIZERS, Source.CONNECT, broken)
     for number in range(30):
         line.send(Source.DATACENTER, page(number))
         line.send(Source.DATACENTER, b"{" + str(number).encode() if number % 2 else {"event": "page_exploded", "n": number})
@@ -173,7 +184,7 @@ def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, sto
     assert query(store, "SELECT worker, started_at, ended_at FROM coverage") == [("test", NOW, NOW)]
 
 
-def test_a_store_that_is_away_costs_nothing(store: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_costs_nothing(store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.05)
     is_away = True
 
@@ -182,33 +193,31 @@ def test_a_store_that_is_away_costs_nothing(store: Engine, settings: Settings, t
             raise StoreUnavailable("The store is away.")
         return store
 
-    line = Line(tmp_path, make_engine, settings)
+    line = line_here(tmp_path, make_engine)
     line.drain.start()
     for number in range(50):
         line.send(Source.DATACENTER, page(number))
     wait_for(lambda: line.drain.is_degraded and line.spool.depth == 50)
-    wait_for(lambda: line.drain.oldest_received_at == NOW)
+    wait_for(lambda: line.spool.oldest_received_at == NOW)
     is_away = False
     line.settle()
     wait_for(lambda: not line.drain.is_degraded)
     assert query(store, "SELECT count(*) FROM activity_log") == [(50,)]
-    line.drain.stop(5)
-    line.spool.stop(5)
+    line.stop()
 
 
 def test_a_transaction_that_fails_after_its_commit_is_not_counted_twice(line: Line, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.05)
-    genuine, failures = Drain._write, 2
+    genuine, failures = StoreWriter._write, 2
 
-    def write_and_fail(drain: Drain, batch: Any) -> Any:
+    def write_and_fail(writer: StoreWriter, *arguments: Any) -> None:
         nonlocal failures
-        written = genuine(drain, batch)
+        genuine(writer, *arguments)
         if failures:
             failures -= 1
             raise StoreUnavailable("The answer to the commit was lost.")
-        return written
 
-    monkeypatch.setattr(Drain, "_write", write_and_fail)
+    monkeypatch.setattr(StoreWriter, "_write", write_and_fail)
     for number in range(20):
         line.send(Source.DATACENTER, page(number))
     line.settle()
@@ -220,14 +229,14 @@ def test_a_transaction_that_fails_after_its_commit_is_not_counted_twice(line: Li
 def test_a_delivery_that_the_store_refuses_does_not_block_the_others(
     line: Line, store: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    genuine = uar.capture.drain.record_activities
+    genuine = uar.capture.store_writer.record_activities
 
     def refuse(connection: Connection, activities: Sequence[Activity]) -> Any:
         if any(activity.content_id == "13" for activity in activities):
             raise error
         return genuine(connection, activities)
 
-    monkeypatch.setattr(uar.capture.drain, "record_activities", refuse)
+    monkeypatch.setattr(uar.capture.store_writer, "record_activities", refuse)
     for number in range(40):
         line.send(Source.DATACENTER, page(number))
     line.settle()
@@ -266,14 +275,13 @@ def test_a_delivery_is_visible_at_once(line: Line, store: Engine) -> None:
         assert time.monotonic() - started_at < 1.0
 
 
-def test_titles_are_stored_only_if_the_settings_say_so(store: Engine, settings: Settings, tmp_path: Path) -> None:
+def test_titles_are_stored_only_if_the_settings_say_so(store: Engine, tmp_path: Path) -> None:
     for number, (store_titles, expected) in enumerate(((False, None), (True, "Plan"))):
         folder = tmp_path / str(number)
         folder.mkdir()
-        line = Line(folder, lambda: store, replace(settings, store_titles=store_titles))
+        line = line_here(folder, lambda: store, store_titles)
         line.drain.start()
         line.send(Source.DATACENTER, page(number, page={"id": number, "title": "Plan"}))
         line.settle()
-        line.drain.stop(5)
-        line.spool.stop(5)
+        line.stop()
         assert query(store, f"SELECT title FROM activities WHERE content_id = '{number}'") == [(expected,)]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.capture.reading import RECEIVED_AT
 from uar.activity import Activity, Source
-from uar.capture.drain import replay
+from uar.capture.replay import replay
 from uar.config import load_settings
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction, write_transaction
 from uar.store.writes import Quarantined, record_quarantined

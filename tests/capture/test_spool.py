@@ -17,7 +17,8 @@ from pysqlite3 import dbapi2 as sqlite
 import uar.capture.spool
 from uar.activity import Source
 from uar.capture.delivery import Delivery
-from uar.capture.spool import DataDirInUse, Spool, SpoolBroken, SpoolFull, salvaged_rows, sole_owner
+from uar.capture.spool import DataDirInUse, Mark, Spool, SpoolBroken, SpoolFull, salvaged_rows, sole_owner
+from uar.capture.spool_file import Spooled, SpoolReader
 
 LIMIT = 64 * 1024 * 1024
 
@@ -68,6 +69,12 @@ def fill(spool: Spool, reports: Reports, numbers: range, body: bytes = b"{}") ->
     assert all(reports.wait(number) for number in numbers)
 
 
+def take(path: Path, after: Mark = Mark(), count: int = 10_000, max_bytes: int = LIMIT) -> list[Spooled]:  # noqa: B008 - it is frozen
+    """What a reader of its own finds."""
+    with closing(SpoolReader(path)) as reader:
+        return reader.take(after, count, max_bytes)
+
+
 def rows_on_disk(path: Path) -> int:
     with closing(sqlite.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         return int(connection.execute("SELECT count(*) FROM deliveries").fetchone()[0])
@@ -79,32 +86,43 @@ def test_a_reported_delivery_is_in_the_file(spool: Spool, reports: Reports, tmp_
     assert spool.depth == 3
 
 
-def test_deliveries_come_back_whole_and_in_order(spool: Spool, reports: Reports) -> None:
+def test_deliveries_come_back_whole_and_in_order(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     odd = Delivery(Source.FORGE, "site", None, None, 5, bytes(range(256)))
     spool.append(odd, "odd")
     fill(spool, reports, range(700))
-    taken = spool.take(0, 10_000, LIMIT)
+    taken = take(tmp_path / "spool.db")
     assert [spooled.delivery for spooled in taken] == [odd, *map(made, range(700))]
-    assert [spooled.id for spooled in taken] == sorted(spooled.id for spooled in taken)
+    assert [spooled.mark.id for spooled in taken] == sorted(spooled.mark.id for spooled in taken)
 
 
-def test_a_take_is_bounded_by_count_and_by_bytes(spool: Spool, reports: Reports) -> None:
+def test_a_take_is_bounded_by_count_and_by_bytes(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
     fill(spool, reports, range(10), b"x" * 1000)
-    assert len(spool.take(0, 4, LIMIT)) == 4
-    assert len(spool.take(0, 100, 2500)) == 3
-    assert len(spool.take(0, 100, 1)) == 1
-    assert spool.take(0, 100, LIMIT)[-1].id == spool.take(spool.take(0, 9, LIMIT)[-1].id, 1, 1)[0].id
+    assert len(take(path, count=4)) == 4
+    assert len(take(path, max_bytes=2500)) == 3
+    assert len(take(path, max_bytes=1)) == 1
+    assert take(path)[-1] == take(path, take(path, count=9)[-1].mark, 1)[0]
 
 
 def test_what_is_forgotten_is_gone_and_the_rest_stays(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     fill(spool, reports, range(10))
-    spool.forget(spool.take(0, 6, LIMIT)[-1].id)
+    spool.forget(take(tmp_path / "spool.db", count=6)[-1].mark)
     wait_for(lambda: spool.depth == 4)
     assert rows_on_disk(tmp_path / "spool.db") == 4
-    assert spool.take(0, 1, 1)[0].delivery == made(6)
+    assert take(tmp_path / "spool.db")[0].delivery == made(6)
 
 
-def test_many_deliveries_share_a_commit(spool: Spool, reports: Reports) -> None:
+def test_the_age_of_the_oldest_that_waits_is_known_without_reading_the_file(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    assert spool.oldest_received_at is None
+    fill(spool, reports, range(10))
+    assert spool.oldest_received_at == made(0).received_at
+    spool.forget(take(tmp_path / "spool.db", count=6)[-1].mark)
+    wait_for(lambda: spool.oldest_received_at == made(6).received_at)
+    spool.forget(take(tmp_path / "spool.db")[-1].mark)
+    wait_for(lambda: spool.oldest_received_at is None)
+
+
+def test_many_deliveries_share_a_commit(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     threads = [threading.Thread(target=fill, args=(spool, reports, range(start, start + 200))) for start in range(0, 1600, 200)]
     for thread in threads:
         thread.start()
@@ -112,7 +130,7 @@ def test_many_deliveries_share_a_commit(spool: Spool, reports: Reports) -> None:
         thread.join()
     assert len(reports.seen) == 1600
     assert max(reports.groups) > 1
-    assert spool.depth == len(spool.take(0, 10_000, LIMIT)) == 1600
+    assert spool.depth == len(take(tmp_path / "spool.db")) == 1600
 
 
 def test_deliveries_outlive_the_process(tmp_path: Path, reports: Reports) -> None:
@@ -122,7 +140,8 @@ def test_deliveries_outlive_the_process(tmp_path: Path, reports: Reports) -> Non
     second = Spool(tmp_path / "spool.db", LIMIT, reports)
     assert second.depth == 5
     assert second.arrived.is_set()
-    assert [spooled.delivery for spooled in second.take(0, 10, LIMIT)] == [made(number) for number in range(5)]
+    assert second.oldest_received_at == made(0).received_at
+    assert [spooled.delivery for spooled in take(tmp_path / "spool.db")] == [made(number) for number in range(5)]
     second.stop(5)
 
 
@@ -144,7 +163,7 @@ def test_a_full_spool_takes_no_more_until_it_is_drained(tmp_path: Path, reports:
         reports.wait(number)
     with pytest.raises(SpoolFull):
         spool.append(made(10, b"x" * 200_000), 10)
-    spool.forget(spool.take(0, 100, LIMIT)[-1].id)
+    spool.forget(take(tmp_path / "spool.db")[-1].mark)
     wait_for(lambda: spool.depth == 0)
     fill(spool, reports, range(100, 102), b"x" * 100_000)
     spool.stop(5)
@@ -156,18 +175,18 @@ def test_a_full_queue_takes_no_more(spool: Spool, monkeypatch: pytest.MonkeyPatc
         spool.append(made(1), 1)
 
 
-def test_a_full_disk_is_reported_and_survived(spool: Spool, reports: Reports) -> None:
+def test_a_full_disk_is_reported_and_survived(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     fill(spool, reports, range(2))
     pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
     spool._connection.execute(f"PRAGMA max_page_count = {pages}")
     spool.append(made(2, b"x" * 100_000), "too much")
     assert reports.wait("too much") is False
     assert spool.is_writable is False
-    assert len(spool.take(0, 10, LIMIT)) == 2
+    assert len(take(tmp_path / "spool.db")) == 2
     spool._connection.execute("PRAGMA max_page_count = 1000000")
     wait_for(lambda: spool.is_writable)
     fill(spool, reports, range(3, 5))
-    assert [spooled.delivery for spooled in spool.take(0, 10, LIMIT)] == [made(number) for number in (0, 1, 3, 4)]
+    assert [spooled.delivery for spooled in take(tmp_path / "spool.db")] == [made(number) for number in (0, 1, 3, 4)]
 
 
 def test_a_foreign_lock_is_not_waited_for_for_ever(spool: Spool, reports: Reports, tmp_path: Path) -> None:
@@ -187,9 +206,26 @@ def test_a_file_that_was_removed_is_never_acknowledged_into(spool: Spool, report
     spool.append(made(2), 2)
     assert reports.wait(2) is False
     fill(spool, reports, range(3, 5))
-    taken = spool.take(0, 10, LIMIT)
+    taken = take(tmp_path / "spool.db")
     assert [spooled.delivery for spooled in taken] == [made(0), made(1), made(3), made(4)]
-    assert min(spooled.id for spooled in taken) > 2  # the drain asks for what comes after the last it had
+    assert min(spooled.mark.id for spooled in taken) > 2  # no number is given twice
+
+
+def test_a_place_in_a_file_that_was_replaced_deletes_nothing_of_the_new_one(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    fill(spool, reports, range(5))
+    with closing(SpoolReader(path)) as reader:
+        read = reader.take(Mark(), 100, LIMIT)[-1].mark
+        path.rename(tmp_path / "moved.db")
+        spool.append(made(5), 5)
+        assert reports.wait(5) is False
+        fill(spool, reports, range(6, 9))
+        assert [spooled.delivery for spooled in reader.take(read, 100, LIMIT)] == [*map(made, range(5)), *map(made, range(6, 9))]
+        spool.forget(read)
+        fill(spool, reports, range(9, 10))
+        assert rows_on_disk(path) == 9
+        spool.forget(reader.take(read, 2, LIMIT)[-1].mark)
+        wait_for(lambda: spool.depth == 7)
 
 
 @pytest.mark.parametrize("damage", ["end", "middle", "head"])
@@ -208,7 +244,7 @@ def test_a_damaged_file_is_set_aside_and_what_is_readable_is_kept(
             file.seek(0 if damage == "head" else size // 2)
             file.write(b"\xa5" * 9000)
     second = Spool(path, LIMIT, reports)
-    kept = [spooled.delivery for spooled in second.take(0, 1000, LIMIT)]
+    kept = [spooled.delivery for spooled in take(path)]
     aside = list(tmp_path.glob("spool-damaged-*.db"))
     assert len(aside) == 1
     assert aside[0].name in caplog.text
@@ -254,7 +290,7 @@ def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:
 
 def test_deleted_bodies_leave_the_file_and_its_log(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     fill(spool, reports, range(20), b"the-name-of-a-person" * 50)
-    spool.forget(spool.take(0, 100, LIMIT)[-1].id)
+    spool.forget(take(tmp_path / "spool.db")[-1].mark)
     wait_for(lambda: (tmp_path / "spool.db-wal").stat().st_size == 0)
     assert b"the-name-of-a-person" not in (tmp_path / "spool.db").read_bytes()
 

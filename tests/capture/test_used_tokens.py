@@ -11,8 +11,9 @@ import uar.capture.used_tokens
 from tests.capture.reading import SAMPLES, delivery, sample_body
 from uar.activity import Source
 from uar.capture.delivery import ANOTHER_BODY, REUSED_TOKEN
-from uar.capture.drain import read_deliveries, replay, write_batch
+from uar.capture.replay import replay
 from uar.capture.sources.forge import said
+from uar.capture.store_writer import read_deliveries, write_batch
 from uar.capture.used_tokens import UsedTokens
 from uar.config import load_settings
 from uar.store.database import Engine, read_transaction, write_transaction

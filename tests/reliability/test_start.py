@@ -109,8 +109,10 @@ def test_a_worker_starts_while_the_store_is_down_and_finds_it_later(tmp_path: Pa
         url = f"postgresql://postgres@127.0.0.1:{late.port}/postgres"
         ledger = Ledger()
         with RunningWorker(tmp_path / "data", url) as worker, Sender(worker.port, ledger, itertools.count(), rate=100) as sender:
-            time.sleep(1.0)
-            assert worker.readiness() == (200, b"degraded: the store cannot be used\n")
+            deadline = time.monotonic() + 10
+            while worker.readiness() != (200, b"degraded: the store cannot be used\n"):
+                assert time.monotonic() < deadline, worker.log_text()
+                time.sleep(0.05)
             late.start()
             sender.stop()
             worker.wait_drained()

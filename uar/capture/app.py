@@ -26,6 +26,7 @@ from uar.capture.metrics import Metrics
 from uar.capture.proofs import Proofs, Route, route
 from uar.capture.protocol import MAX_BODY, Request, WebhookProtocol
 from uar.capture.spool import Spool, SpoolFull
+from uar.capture.writer_process import WriterProcess
 from uar.config import Settings
 from uar.store.database import Engine, migrate, open_store
 
@@ -57,7 +58,7 @@ class Worker:
         self._proofs = Proofs(settings, self.key_set, app_tokens, now_ms)
         self.spool = Spool(settings.spool_path, settings.spool_limit_mb * 1024 * 1024, self._committed)
         name = f"{socket.gethostname()}:{settings.data_dir.resolve()}"
-        self.drain = Drain(self.spool, lambda: ready_store(settings), settings, self.metrics, name, now_ms)
+        self.drain = Drain(self.spool, WriterProcess(settings), self.metrics, name, now_ms)
         self._waiting: deque[tuple[float, Request]] = deque()
         self.connections: Collection[WebhookProtocol] = ()  # the server's
         self._pages = {"/healthz": lambda: answers.ALIVE, "/readyz": self._readiness, "/metrics": self._metrics_page}
@@ -229,7 +230,7 @@ class Worker:
         return make_answer(200, "degraded: the store cannot be used\n" if self.drain.is_degraded else "ready\n")
 
     def _metrics_page(self) -> Answer:
-        oldest = self.drain.oldest_received_at
+        oldest = self.spool.oldest_received_at
         self.metrics.show(
             spool_deliveries=self.spool.depth,
             spool_bytes=self.spool.used_bytes,

@@ -2,7 +2,8 @@
 
 `Spool.append` puts a delivery into a bounded queue; one writer thread commits whatever waits as one transaction with
 `synchronous=FULL` and only then reports back (group commit, without lingering for more). The same thread deletes what the store has, and
-it alone writes and checkpoints the file. The drain reads through a second connection that cannot write. The file: `uar.capture.spool_file`.
+it alone writes and checkpoints the file. Whoever brings deliveries into the store reads through a connection that cannot write: that and
+the file itself are in `uar.capture.spool_file`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pysqlite3 import dbapi2 as sqlite
 
-from uar.activity import Source
 from uar.capture.delivery import Delivery
 from uar.capture.spool_file import (
     COLUMNS,
     INSERT,
     DataDirInUse,
+    Mark,
     SpoolBroken,
     Waiting,
     add_deliveries,
@@ -35,14 +35,15 @@ from uar.capture.spool_file import (
     salvaged_rows,
     sole_owner,
     waiting,
+    within,
 )
 
 __all__ = [
     "DataDirInUse",
+    "Mark",
     "Spool",
     "SpoolBroken",
     "SpoolFull",
-    "Spooled",
     "Waiting",
     "add_deliveries",
     "salvaged_rows",
@@ -57,7 +58,6 @@ GROUP_LIMIT = 500
 IDLE_S = 1.0
 FAILED_PAUSE_S = 0.05
 MEASURE_S = 0.2
-BUSY_GROUP, STORM_GROUP = 24, 64
 TIDY_WAL_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -77,19 +77,12 @@ class FileChanged(sqlite.OperationalError):  # type: ignore[misc] # the driver h
     """Somebody took the file away or put another in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """One waiting delivery and its place in the order of arrival."""
-
-    id: int
-    delivery: Delivery
-
-
 class Spool:
-    """The queue, its writer thread and the file. Safe to use from any thread, but `take` is for one thread only.
+    """The queue, its writer thread and the file. Safe to use from any thread.
 
-    `report(waiters, is_durable)` is called from the writer thread after each group, with what was given to `append`. Raises
-    `SpoolBroken` if the file cannot be opened.
+    `report(waiters, is_durable)` is called from the writer thread after each group, with what was given to `append`. `depth`,
+    `used_bytes` and `oldest_received_at` (epoch milliseconds; None: nothing waits) are as of the last measurement. Raises `SpoolBroken`
+    if the file cannot be opened.
     """
 
     def __init__(self, path: Path, limit_bytes: int, report: Report) -> None:
@@ -99,17 +92,15 @@ class Spool:
         self._condition = threading.Condition()
         self._queue: deque[tuple[Delivery, Any]] = deque()
         self._queued_bytes = 0
-        self._forget_until: int | None = None
+        self._drained: Mark | None = None
         self._is_stopping = False
         self._is_waiting = False
-        self._reader: Any = None
-        self._reader_inode = 0
         self.arrived = threading.Event()
         self.is_writable = True
         self.used_bytes = 0
         self.depth = 0
-        self._group_size = 0.0  # a moving average
         self._last_id = 0
+        self.oldest_received_at: int | None = None
         try:
             self._use(open_file(path))
             self._measure()
@@ -137,31 +128,10 @@ class Spool:
             return True
         return self.used_bytes + self._queued_bytes + size > self._limit_bytes
 
-    def is_busy(self) -> bool:
-        """Whether so many senders wait at a time that nothing else should take their turn."""
-        return self._group_size > BUSY_GROUP
-
-    def is_stormy(self) -> bool:
-        """Whether far more senders wait at a time than in any ordinary rush."""
-        return self._group_size > STORM_GROUP
-
-    def take(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
-        """The next waiting deliveries in order of arrival, at least one if there is any. Raises `SpoolBroken`."""
-        try:
-            if self._reader is None or self._reader_inode != self._inode:
-                self._reader_inode = self._inode
-                self._reader = sqlite.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-            cursor = self._reader.execute(f"SELECT id, {COLUMNS} FROM deliveries WHERE id > ? ORDER BY id LIMIT ?", (after_id, count))
-            taken = _within(cursor, max_bytes)
-            cursor.close()  # an open read would keep the log from being cut
-        except sqlite.Error as error:
-            raise SpoolBroken(f"The spool cannot be read ({error}).") from error
-        return taken
-
-    def forget(self, until_id: int) -> None:
-        """Lets the writer delete all deliveries up to this one; the store has them."""
+    def forget(self, drained: Mark) -> None:
+        """Lets the writer delete all deliveries up to this place; the store has them. The place in another file deletes nothing."""
         with self._condition:
-            self._forget_until = max(until_id, self._forget_until or 0)
+            self._drained = drained
             self._condition.notify()
 
     def stop(self, timeout_s: float) -> None:
@@ -170,46 +140,45 @@ class Spool:
             self._is_stopping = True
             self._condition.notify()
         self._thread.join(timeout_s)
-        if self._reader is not None:
-            self._reader.close()
 
     def _run(self) -> None:
         while True:
-            group, until_id = self._next_work()
-            if group or until_id is not None:
-                self._commit(group, until_id)
+            group, drained = self._next_work()
+            if group or drained is not None:
+                self._commit(group, drained)
             elif self._is_stopping:
                 break
             else:
                 self._tidy()
         self._connection.close()
 
-    def _next_work(self) -> tuple[list[tuple[Delivery, Any]], int | None]:
+    def _next_work(self) -> tuple[list[tuple[Delivery, Any]], Mark | None]:
         """What waits now: deliveries to keep and how far to delete. With nothing to do, sleeps until there is, at most for `IDLE_S`."""
         with self._condition:
-            if not self._queue and self._forget_until is None and not self._is_stopping:
+            if not self._queue and self._drained is None and not self._is_stopping:
                 self._is_waiting = True
                 self._condition.wait(IDLE_S)
                 self._is_waiting = False
             group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
-            until_id, self._forget_until = self._forget_until, None
-        return group, until_id
+            drained, self._drained = self._drained, None
+        return group, drained
 
-    def _commit(self, group: list[tuple[Delivery, Any]], until_id: int | None) -> None:
+    def _commit(self, group: list[tuple[Delivery, Any]], drained: Mark | None) -> None:
         """One transaction, then the report. After a failed commit nobody knows: the sender comes again, and keys make that harmless."""
         is_durable = True
         try:
-            self._write(group, until_id)
+            self._write(group, drained)
             self.is_writable = True
             self.depth += len(group)
             self._last_id += len(group)
-            self._group_size += (len(group) - self._group_size) / 8
             self.used_bytes += sum(len(delivery.body) for delivery, _ in group)  # until it is measured
-            if until_id is not None or time.monotonic() - self._measured_at > MEASURE_S:
+            if self.oldest_received_at is None and group:
+                self.oldest_received_at = group[0][0].received_at
+            if drained is not None or time.monotonic() - self._measured_at > MEASURE_S:
                 self._measure()
         except sqlite.Error as error:
             is_durable = False
-            self._recover(error, until_id)
+            self._recover(error, drained)
         if group:
             with self._condition:
                 self._queued_bytes -= sum(len(delivery.body) for delivery, _ in group)
@@ -232,7 +201,7 @@ class Spool:
         self._file_bytes = found.st_size
         return found.st_ino == self._inode and not is_shorter
 
-    def _write(self, group: list[tuple[Delivery, Any]], until_id: int | None) -> None:
+    def _write(self, group: list[tuple[Delivery, Any]], drained: Mark | None) -> None:
         if not self._is_intact():
             raise FileChanged("the file was removed, replaced or cut off")
         self._connection.execute("BEGIN IMMEDIATE")
@@ -241,11 +210,11 @@ class Spool:
             while len(group) - start >= size:
                 self._connection.execute(statement, _values(group[start : start + size]))
                 start += size
-        if until_id is not None:
-            self._connection.execute("DELETE FROM deliveries WHERE id <= ?", (until_id,))
+        if drained is not None and drained.file == self._inode:
+            self._connection.execute("DELETE FROM deliveries WHERE id <= ?", (drained.id,))
         self._connection.execute("COMMIT")
 
-    def _recover(self, error: Exception, until_id: int | None) -> None:
+    def _recover(self, error: Exception, drained: Mark | None) -> None:
         """Back to a state in which the next commit can succeed.
 
         After a failed sync the kernel may hold pages that it wrongly takes for written. Closing, and copying the whole log into the file
@@ -254,8 +223,8 @@ class Spool:
         if self.is_writable:
             log.error("The spool cannot commit (%s); senders are told to come again.", error)
         self.is_writable = False
-        if until_id is not None:
-            self.forget(until_id)
+        with self._condition:
+            self._drained = self._drained or drained
         with suppress(sqlite.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -268,6 +237,8 @@ class Spool:
                 self._connection.close()
                 self._use(connected(self._path, check=False))
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._measure()
+            self.arrived.set()
         time.sleep(FAILED_PAUSE_S)
 
     def _move(self) -> None:
@@ -275,7 +246,7 @@ class Spool:
         kept: list[tuple[Delivery, Any]] = []
         with suppress(sqlite.Error):
             rows = self._connection.execute(f"SELECT id, {COLUMNS} FROM deliveries ORDER BY id")
-            kept = [(spooled.delivery, None) for spooled in _within(rows, QUEUE_BYTES)]
+            kept = [(delivery, None) for _, delivery in within(rows, QUEUE_BYTES)]
         self._connection.close()
         self._use(open_file(self._path, self._last_id))
         self._write(kept, None)
@@ -285,12 +256,12 @@ class Spool:
         one = self._connection.execute
         pages = one("PRAGMA page_count").fetchone()[0] - one("PRAGMA freelist_count").fetchone()[0]
         self.used_bytes = pages * one("PRAGMA page_size").fetchone()[0]
-        low, high = one("SELECT min(id), max(id) FROM deliveries").fetchone()
-        self.depth = 0 if low is None else high - low + 1
+        first = one("SELECT id, received_at FROM deliveries ORDER BY id LIMIT 1").fetchone()
+        self.depth = 0 if first is None else one("SELECT max(id) FROM deliveries").fetchone()[0] - first[0] + 1
+        self.oldest_received_at = None if first is None else first[1]
 
     def _tidy(self) -> None:
         """With nothing to do: prove after a failure that commits work again, and cut the log so that deleted bodies leave it too."""
-        self._group_size = 0.0
         try:
             if not self.is_writable:
                 self._connection.execute(f"PRAGMA user_version = {int(time.time()) & 0x7FFFFFFF}")
@@ -315,13 +286,3 @@ def _values(group: Sequence[tuple[Delivery, Any]]) -> list[Any]:
             delivery.body,
         )
     return values
-
-
-def _within(rows: Iterable[tuple[Any, ...]], max_bytes: int) -> list[Spooled]:
-    taken: list[Spooled] = []
-    for row in rows:
-        taken.append(Spooled(row[0], Delivery(Source(row[1]), *row[2:])))
-        max_bytes -= len(row[6])
-        if max_bytes <= 0:
-            break
-    return taken

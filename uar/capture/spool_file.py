@@ -1,4 +1,4 @@
-"""The spool's file: its table, its one owner, and what becomes of it when it is damaged, looked at, or joined with a backup.
+"""The spool's file: its table, its one owner, its reader, and what becomes of it when it is damaged, looked at, or joined with a backup.
 
 The worker's queue and writer around it: `uar.capture.spool`.
 """
@@ -9,13 +9,17 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pysqlite3 import dbapi2 as sqlite
+
+from uar.activity import Source
+from uar.capture.delivery import Delivery
 
 BUSY_MS = 1_000
 
@@ -56,13 +60,84 @@ class Waiting:
 def waiting(path: Path) -> Waiting:
     """What lies in the spool of a worker that may be running; raises `SpoolBroken` if it cannot be read."""
     try:
-        connection = sqlite.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
-        with closing(connection):
+        with closing(_read_only(path)) as connection:
             count, oldest = connection.execute("SELECT count(*), min(received_at) FROM deliveries").fetchone()
             pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
             return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
     except sqlite.Error as error:
         raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in one spool file: the file's inode and an id, after which reading goes on. It says nothing about any other file."""
+
+    file: int = 0
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """One waiting delivery and its place in the order of arrival."""
+
+    mark: Mark
+    delivery: Delivery
+
+
+class SpoolReader:
+    """Reads what waits through a connection that cannot write; for one thread, in the worker's process or in another."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: Any = None
+        self._file = 0
+
+    def take(self, after: Mark, count: int, max_bytes: int) -> list[Spooled]:
+        """The next deliveries in order of arrival, at least one if any waits; a file that took its place is read from the start.
+
+        Raises `SpoolBroken`.
+        """
+        try:
+            if self._connection is None or self._path.stat().st_ino != self._file:
+                self._open()
+            taken = self._rows(after.id if after.file == self._file else 0, count, max_bytes)
+            # A file that was replaced meanwhile shares its index with the new one, so what was read may be anything.
+            if self._path.stat().st_ino != self._file:
+                raise SpoolBroken("The spool's file was replaced while it was read.")
+        except (sqlite.Error, OSError) as error:
+            raise SpoolBroken(f"The spool cannot be read ({error}).") from error
+        return taken
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> None:
+        self.close()
+        self._file = self._path.stat().st_ino
+        self._connection = _read_only(self._path)
+
+    def _rows(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
+        cursor = self._connection.execute(f"SELECT id, {COLUMNS} FROM deliveries WHERE id > ? ORDER BY id LIMIT ?", (after_id, count))
+        with closing(cursor):  # an open read would keep the log from being cut
+            return [Spooled(Mark(self._file, number), delivery) for number, delivery in within(cursor, max_bytes)]
+
+
+def within(rows: Iterable[tuple[Any, ...]], max_bytes: int) -> Iterator[tuple[int, Delivery]]:
+    """Ids and deliveries of rows of the table, at least one if there is any, until their bodies have so many bytes."""
+    for row in rows:
+        yield row[0], Delivery(Source(row[1]), *row[2:])
+        max_bytes -= len(row[6])
+        if max_bytes <= 0:
+            break
+
+
+def _read_only(path: Path) -> Any:
+    return sqlite.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+    )
 
 
 @contextmanager
