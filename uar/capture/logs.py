@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
-import sys
 import threading
 import time
 import traceback
@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 WAITING_LINES = 1_000
 FLUSH_S = 1.0
+STDERR = 2
 
 
 def fields(record: logging.LogRecord) -> dict[str, str]:
@@ -55,7 +56,10 @@ def formatter(log_format: str) -> logging.Formatter:
 
 
 class PatientHandler(logging.Handler):
-    """Hands lines to a writing thread; when too many wait, drops and counts them."""
+    """Hands lines to a writing thread; when too many wait, drops and counts them.
+
+    The thread writes past `sys.stderr`: a line that a blocked pipe does not take would hold its lock, and the process could not end.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,12 +83,17 @@ class PatientHandler(logging.Handler):
         while True:
             line = self._lines.get()
             try:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+                write_all(f"{line}\n".encode(errors="backslashreplace"))
             except (OSError, ValueError):
                 self.dropped += 1
             finally:
                 self._lines.task_done()
+
+
+def write_all(text: bytes) -> None:
+    """Writes to standard error, however often it takes; raises `OSError`."""
+    while text:
+        text = text[os.write(STDERR, text) :]
 
 
 def log_patiently(log_format: str) -> PatientHandler:

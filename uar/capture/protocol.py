@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from uar.capture.answers import HEAD_TOO_LARGE, MALFORMED, TOO_LARGE, TOO_SLOW, UNKNOWN_METHOD, URL_TOO_LONG, Answer
+from uar.capture.answers import FAILED, HEAD_TOO_LARGE, MALFORMED, TOO_LARGE, TOO_SLOW, UNKNOWN_METHOD, URL_TOO_LONG, Answer
 
 MAX_BODY = 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -122,6 +122,8 @@ class WebhookProtocol(asyncio.Protocol):
             self.shutdown()
         except httptools.HttpParserInvalidMethodError:
             self._give_up(UNKNOWN_METHOD if REQUEST_LINE.match(data) else MALFORMED)
+        except httptools.HttpParserCallbackError as error:  # what was raised here below, such as want of memory for a body
+            self._give_up(MALFORMED if isinstance(error.__context__, httptools.HttpParserError) else FAILED)
         except httptools.HttpParserError:
             self._give_up(MALFORMED)
         if self._is_head_open and self._head_bytes > MAX_HEAD_BYTES:

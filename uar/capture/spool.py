@@ -176,7 +176,7 @@ class Spool:
                 self.oldest_received_at = group[0][0].received_at
             if drained is not None or time.monotonic() - self._measured_at > MEASURE_S:
                 self._measure()
-        except sqlite.Error as error:
+        except (sqlite.Error, MemoryError) as error:
             is_durable = False
             self._recover(error, drained)
         if group:
@@ -270,7 +270,7 @@ class Spool:
             wal = self._path.with_name(self._path.name + "-wal")
             if wal.exists() and wal.stat().st_size > (0 if self.depth == 0 else TIDY_WAL_BYTES):
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except (sqlite.Error, OSError) as error:
+        except (sqlite.Error, OSError, MemoryError) as error:
             self._recover(error, None)
 
 
