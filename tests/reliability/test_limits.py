@@ -96,7 +96,7 @@ def test_a_memory_limit_under_large_bodies_loses_nothing(tmp_path: Path) -> None
         limit = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0]) * resource.getpagesize() + 48 * 1024 * 1024
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (limit, limit))
         with Sender(
-            worker.port, ledger, range(200), connections=64, make_request=lambda number: large_request(number, ledger.newest)
+            worker.port, ledger, range(90), connections=64, make_request=lambda number: large_request(number, ledger.newest)
         ) as sender:
             sender.join()
         assert ledger.statuses.keys() <= {202, 413, 503}
