@@ -139,6 +139,7 @@ def test_a_site_that_once_had_a_name_keeps_name_and_address(bench: Bench, cloud:
     assert gateway.sites() == known == [("acme", CLOUD_ID, cloud.url)]
 
 
+@ON_ONE_DATABASE
 def test_after_a_restart_the_next_delivery_is_waited_for(bench: Bench, cloud: FakeCloud, gateway: Gateway) -> None:
     gateway.deliver()
     gateway.thread.round()
