@@ -84,6 +84,8 @@ def load_cache(path: Path) -> tuple[State, Mirror] | None:
             mirror = _mirror(header, columns)
             is_whole = columns.checksum == header["checksum"] and not file.read(1)
         return (State(**header["state"]), mirror) if is_whole else None
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         log.info("The mirror's cache %s is not used (%s).", path, type(error).__name__)
         return None

