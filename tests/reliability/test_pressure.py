@@ -45,7 +45,7 @@ def good_deliveries(worker: RunningWorker, ledger: Ledger, count: int = 100) -> 
 
 
 def in_time(worker: RunningWorker, ledger: Ledger) -> float:
-    """What is in time for a good delivery while others press, in seconds; on a machine that is busy anyway, four times what it is in calm."""
+    """How late a good delivery may be while others press, in seconds: where the machine is busy anyway, four times as late as in calm."""
     return max(GOOD_P99_S, 4 * good_deliveries(worker, ledger, 50))
 
 
