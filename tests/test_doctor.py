@@ -127,6 +127,18 @@ def test_a_disk_that_fills_is_noticed_before_it_is_full(free: int, level: str, t
     assert only(doctor.disk(settings(tmp_path / "not" / "yet"), NOW)).level == level
 
 
+@pytest.mark.parametrize("name", ["spool.db", "uar.db"])
+def test_a_log_that_cannot_be_cut_is_a_warning(name: str, tmp_path: Path) -> None:
+    log = tmp_path / f"{name}-wal"
+    log.touch()
+    os.truncate(log, 100_000_000)
+    assert list(doctor.logs(settings(tmp_path), NOW)) == []
+    os.truncate(log, 200_000_000)
+    assert only(doctor.logs(settings(tmp_path), NOW)) == Finding(
+        WARN, f"{log} has grown to 200 MB, because some program reads {name} for long: end that program."
+    )
+
+
 def test_an_empty_spool_and_a_missing_worker_are_told_apart(tmp_path: Path) -> None:
     assert [finding.level for finding in doctor.spool(settings(tmp_path), NOW)] == [WARN, OK]
     with (tmp_path / "worker.lock").open("w") as lock:

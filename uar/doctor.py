@@ -1,6 +1,6 @@
 """Is everything in order? Plain sentences, each with its remedy, in the order in which a delivery travels.
 
-    sources · clock and key set · disk · worker and spool · store · deliveries · quarantine · directory
+    sources · clock and key set · disk and logs of databases · worker and spool · store · deliveries · quarantine · directory
 
 `diagnose(settings)` reads only. It works offline within seconds: an address that does not answer is waited for `NETWORK_TIMEOUT_S`.
 """
@@ -23,12 +23,14 @@ from uar.capture.keyset import MAX_BYTES, USABLE_S, KeySetUnavailable, parse_key
 from uar.capture.spool import SpoolBroken, waiting
 from uar.collection import DAYS, by_source, collect
 from uar.config import Settings
+from uar.store.backup import sqlite_file
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, look_through, open_store, read_transaction
 from uar.store.reads import site_names
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 MB, MIB = 1_000_000, 1024 * 1024
 LOW_DISK, NO_DISK = 1_000 * MB, 100 * MB
+LARGE_LOG = 160 * MB  # the store's may stay at 64 MiB
 OLD_SPOOL_S = 15 * 60
 QUIET_S = 3 * 86_400
 CLOCK_OFF_S = 20.0
@@ -48,7 +50,7 @@ class Finding:
 def diagnose(settings: Settings, now: float | None = None) -> list[Finding]:
     """Every check's findings; `now` is in seconds since the epoch."""
     now = time.time() if now is None else now
-    checks: tuple[Callable[[Settings, float], Iterator[Finding]], ...] = (sources, clock, key_set, disk, spool, store)
+    checks: tuple[Callable[[Settings, float], Iterator[Finding]], ...] = (sources, clock, key_set, disk, logs, spool, store)
     return [finding for check in checks for finding in check(settings, now)]
 
 
@@ -136,6 +138,14 @@ def disk(settings: Settings, now: float) -> Iterator[Finding]:
         yield Finding(WARN, f"The disk of {folder} has only {free // MB:,} MB free.")
     else:
         yield Finding(OK, f"The data folder {settings.data_dir} can be written to; {free / 1000 / MB:,.1f} GB are free.")
+
+
+def logs(settings: Settings, now: float) -> Iterator[Finding]:
+    """Whether somebody reads a database file for so long that its log cannot be cut (sqlite.org/wal.html)."""
+    for path in filter(None, (settings.spool_path, sqlite_file(settings.database_url.reveal()))):
+        log = path.with_name(f"{path.name}-wal")
+        if log.is_file() and (size := log.stat().st_size) > LARGE_LOG:
+            yield Finding(WARN, f"{log} has grown to {size // MB:,} MB, because some program reads {path.name} for long: end that program.")
 
 
 def _existing(folder: Path) -> Path:
