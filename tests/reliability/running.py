@@ -161,3 +161,7 @@ class RunningWorker:
     def files(self) -> int:
         """Open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self) -> int:
+        """Its threads."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))

@@ -90,12 +90,14 @@ def outages(server: PostgresServer, kind: str) -> str:
         take: Callable[[], object] = server.stop if kind == "PostgreSQL" else lambda: other.execute("BEGIN IMMEDIATE")
         give_back: Callable[[], object] = server.start if kind == "PostgreSQL" else lambda: other.execute("ROLLBACK")
         with under_load(folder, url) as (worker, ledger):
+            threads = worker.threads()
             for pause in [1.0] * OUTAGES + [120.0]:
                 take()
                 time.sleep(pause)
                 give_back()
                 time.sleep(1.0)
             assert worker.readiness()[0] == 200
+            assert worker.threads() <= threads + 2
     return f"{OUTAGES} short outages and one of two minutes, {len(ledger.acked):,} acknowledged, slowest answer {max(ledger.seconds):.2f} s"
 
 
