@@ -22,6 +22,8 @@ from uar.activity import Source
 from uar.capture.delivery import Delivery
 
 BUSY_MS = 1_000
+# Deliveries that came closer together than this were taken by one run of a worker; a shorter gap is not shown either.
+APART_MS = 15 * 60_000
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,24 @@ def waiting(path: Path) -> Waiting:
             return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
     except sqlite.Error as error:
         raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
+
+
+def arrived(path: Path, before: int) -> list[tuple[int, int]]:
+    """First and last arrival of each run of waiting deliveries that came before an instant, in epoch milliseconds: a worker was up then.
+
+    Raises `SpoolBroken`.
+    """
+    spans: list[tuple[int, int]] = []
+    try:
+        with closing(_read_only(path)) as connection:
+            for (at,) in connection.execute("SELECT received_at FROM deliveries WHERE received_at < ? ORDER BY received_at", (before,)):
+                if spans and at - spans[-1][1] < APART_MS:
+                    spans[-1] = (spans[-1][0], at)
+                else:
+                    spans.append((at, at))
+    except sqlite.Error as error:
+        raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
+    return spans
 
 
 @dataclass(frozen=True, slots=True)

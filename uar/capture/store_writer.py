@@ -19,9 +19,17 @@ from uar.activity import Activity, Source
 from uar.capture.delivery import Delivery, Unreadable
 from uar.capture.payload import clean
 from uar.capture.sources import connect, datacenter, forge
-from uar.capture.spool_file import Mark, Spooled, SpoolReader
+from uar.capture.spool_file import APART_MS, Mark, Spooled, SpoolReader, arrived
 from uar.store.database import Connection, Engine, StoreUnavailable, migrate, write_transaction
-from uar.store.writes import Quarantined, count_deliveries, extend_coverage, record_activities, record_quarantined, start_coverage
+from uar.store.writes import (
+    Quarantined,
+    count_deliveries,
+    cover_again,
+    extend_coverage,
+    record_activities,
+    record_quarantined,
+    start_coverage,
+)
 
 BATCH_COUNT = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -112,6 +120,7 @@ class StoreWriter:
     """
 
     def __init__(self, spool_path: Path, make_engine: Callable[[], Engine], store_titles: bool) -> None:
+        self._spool_path = spool_path
         self._reader = SpoolReader(spool_path)
         self._make_engine = make_engine
         self._engine: Engine | None = None
@@ -120,9 +129,14 @@ class StoreWriter:
         self._most = BATCH_COUNT
 
     def open(self, worker: str, started_at: int) -> int:
-        """Makes the store ready and notes that a worker began to record; the id of that note."""
+        """Makes the store ready and notes that a worker began to record; the id of that note.
+
+        What waits from an earlier run tells that a worker was up when it came, even if the store was not and never heard of it.
+        """
         migrate(self._store())
+        earlier = arrived(self._spool_path, started_at)
         with write_transaction(self._store()) as connection:
+            cover_again(connection, worker, earlier, APART_MS)
             return start_coverage(connection, worker, started_at)
 
     def bring(self, refused: Counts, at: int) -> Brought | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Recorded",
     "bump_generation",
     "count_deliveries",
+    "cover_again",
     "ensure_site",
     "extend_coverage",
     "forget_quarantined",
@@ -188,6 +189,17 @@ def start_coverage(connection: Connection, worker: str, at: int) -> int:
 def extend_coverage(connection: Connection, coverage_id: int, at: int) -> None:
     """Note that the worker is still up at `at` (epoch ms); a clock that went back takes nothing away."""
     connection.execute(update(coverage).where(coverage.c.id == coverage_id, coverage.c.ended_at < at).values(ended_at=at))
+
+
+def cover_again(connection: Connection, worker: str, spans: Iterable[tuple[int, int]], apart_ms: int) -> None:
+    """Note times (first and last instant, epoch ms) in which a worker was up earlier; where it was last heard of less than `apart_ms`
+    before one, its run is made longer.
+    """
+    c = coverage.c
+    for since, until in spans:
+        near = select(c.id).where(c.worker == worker, c.started_at <= until, c.ended_at > since - apart_ms)
+        run = connection.scalar(near.order_by(c.ended_at.desc()).limit(1))
+        extend_coverage(connection, start_coverage(connection, worker, since) if run is None else run, until)
 
 
 def count_deliveries(connection: Connection, counts: Mapping[tuple[Source, str, str], int], at: int) -> None:
