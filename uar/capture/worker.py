@@ -6,6 +6,7 @@ serve      runs it until SIGTERM or SIGINT
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -51,7 +52,10 @@ def serve(settings: Settings, app_tokens: AppTokens | None = None) -> None:
             prepare_store(settings)
             if not settings.has_source():
                 log.warning("No source is configured, so every delivery is answered 404. %s", HOW_TO_CONFIGURE)
-            Server(server_config(make_app(settings, app_tokens=app_tokens))).run([listener])
+            server = Server(server_config(make_app(settings, app_tokens=app_tokens)))
+            gc.collect()
+            gc.freeze()  # what is loaded now stays; looking through it again and again would hold up every answer for some 50 ms
+            server.run([listener])
     except (DataDirInUse, SpoolBroken, StoreError) as error:
         raise WorkerError(str(error)) from error
     except OSError as error:

@@ -8,6 +8,7 @@ The worker ends it by closing the pipe. It heeds no signal that is meant for the
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -123,6 +124,7 @@ class WriterProcess:
 
 def run(file: int) -> None:
     """Answers what the worker asks through this file descriptor, until the worker closes it or is gone."""
+    gc.freeze()
     pipe: Any = Connection(file)
     threading.Thread(target=end_with_worker, args=(file,), name="orphan", daemon=True).start()
     with suppress(EOFError, OSError):
