@@ -8,6 +8,7 @@ Sender, worker and database share the machine's cores, so the figures are a lowe
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -109,6 +110,7 @@ def burst(port: int, requests: list[bytes], connections: int) -> Burst:
 
 
 def _burst(port: int, requests: list[bytes], connections: int) -> Burst:
+    gc.freeze()
     ledger = Ledger()
     started_at = time.monotonic()
     make = lambda number: requests[number % len(requests)]  # noqa: E731
@@ -217,6 +219,7 @@ def send_from_process(port: int, rate: int, seconds: int) -> tuple[Ledger, float
 
 
 def _send(port: int, rate: int, seconds: int) -> tuple[Ledger, float]:
+    gc.freeze()  # else the sender's own pauses count as the worker's
     ledger = Ledger()
     started_at = time.monotonic()
     with Sender(port, ledger, range(rate * seconds), connections=CONNECTIONS[-1], rate=rate) as sender:

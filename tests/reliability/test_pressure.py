@@ -58,7 +58,7 @@ def test_ten_thousand_silent_connections_neither_block_a_delivery_nor_stay(tmp_p
             connection = silent.enter_context(socket.create_connection(("127.0.0.1", worker.port), timeout=10))
             if number % 2:
                 connection.send(b"POST /webhooks/forge HTTP/1.1\r\nHost: a")
-        assert good_deliveries(worker, ledger) < 1.0
+        assert good_deliveries(worker, ledger) < max(1.0, limit_s)
         assert worker.memory_mb() - before_mb < 3 * MEMORY_GROWTH_MB
         deadline = time.monotonic() + 15
         while worker.files() > before_files + 50:
