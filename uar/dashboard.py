@@ -123,16 +123,18 @@ def _import_pages() -> None:
 
     Not at the top of this module: cached functions are imported once Streamlit's runtime is up, else they would get a storage of their own.
     """
-    for name in ("frame", "calendar", "sections"):  # not the grid: its component registers itself in the first run of a script
+    for name in ("frame", "calendar", "sections", "people"):  # not the grid: its component registers itself in the first run of a script
         importlib.import_module(f"uar.ui.{name}")
 
 
 def _warm_up() -> None:
-    from uar.ui import data
+    from uar.ui import data, people
 
     try:
-        for site_id in data.sites()["id"]:
+        sites = data.sites()
+        for site_id, name in zip(sites["id"], sites["name"], strict=True):
             data.snapshot(int(site_id))
+            people.warm_up(str(name))
     except data.OutOfOrder as error:
         log.error("%s The dashboard starts all the same and says so.", error)
     gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uar.activity import ActivityType
+from uar.report.levels import levels
 from uar.ui.calendar import day_table, summary
 from uar.ui.calendar_figure import CalendarLook, calendar_figure, cells
 from uar.ui.charts import breakdown_figure, week_figure
+from uar.ui.person_calendar import calendar_html
 from uar.ui.theme import DARK, LIGHT, TYPE_COLORS
 
 TODAY = date(2026, 11, 24)
@@ -112,6 +115,24 @@ def test_the_spoken_sentence_names_the_extremes() -> None:
         "Busiest day: Wednesday, 4 November 2026, 50 events. Quietest working week: from 9 Nov 2026, 10 events."
     )
     assert summary(days.assign(events=0), "events", TODAY) == "No activity in this period."
+
+
+def test_a_persons_calendar_has_the_cells_of_the_sites_calendar() -> None:
+    days = frame(date(2025, 11, 20), date(2026, 12, 31))
+    days.loc[days["day"] == pd.Timestamp(2026, 11, 1), ["events", "view", "comment"]] = [7, 2, 5]
+    seen = look(recorded_from=date(2025, 11, 22))
+    page = calendar_html(days, seen, levels(days["events"].to_numpy()), LIGHT, 'all of "it"')
+    newest, oldest = page.split('<div class="uar-strip">')[1:]
+    assert newest.count("<i ") == (TODAY - date(2026, 1, 1)).days + 1  # days to come have none
+    (first,) = re.findall(r'<i class="([^"]+)" data-day="([^"]+)" style="grid-row:4"', newest)
+    assert first == ("l2", "Thursday, 1 January 2026 · 3 events · Mostly View")
+    assert '<i class="l3" data-day="Sunday, 1 November 2026 · 7 events · Mostly Comment"></i>' in newest
+    assert newest.count(' t"') == 1
+    assert '<s style="grid-area:1/1/8/47"></s>' in oldest  # the year began 46 weeks before
+    assert oldest.count("<i ") == 42
+    assert oldest.count('class="h"') == 0  # something happened on each
+    assert "<b>2025</b>  Dec" in oldest
+    assert 'aria-label="all of &quot;it&quot;"' in page
 
 
 def test_the_table_is_the_calendar_as_text_newest_first() -> None:

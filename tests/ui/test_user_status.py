@@ -25,7 +25,7 @@ from uar.store.reads import people as read_people
 from uar.store.sync_state import note_attempt
 from uar.store.writes import ensure_site, record_activities
 from uar.ui.grid import grid_rows
-from uar.ui.people import Directory, ordered, passing
+from uar.ui.people import Directory, Everybody, Names, ordered, passing
 from uar.ui.people_filters import DEFAULT_SORT, PeopleFilters, Where, sort_of, where_of
 from uar.ui.person_dialog import group_median
 from uar.ui.person_timeline import timeline
@@ -224,16 +224,16 @@ def test_a_column_filter_survives_the_address() -> None:
 
 def test_the_default_order_is_the_reports(seeded: Path) -> None:
     table = table_of(seeded)
-    assert ordered(table, DEFAULT_SORT).tolist() == newest_first(table).tolist()
+    assert ordered(table, DEFAULT_SORT, Names(table)).tolist() == newest_first(table).tolist()
 
 
 def test_clean_up_begins_with_who_never_came_and_ends_with_who_cannot_be_cleaned_up(seeded: Path) -> None:
     with_directory(seeded)
     table = table_of(seeded)
-    statuses = table["status"].iloc[ordered(table, ("cleanup", ""))].tolist()
+    statuses = table["status"].iloc[ordered(table, ("cleanup", ""), Names(table))].tolist()
     assert statuses[:2] == ["Never seen"] * 2
     assert set(statuses[-2:]) == {"App", "Deactivated"}
-    between = table["last_active_at"].iloc[ordered(table, ("cleanup", ""))].iloc[2:-2].tolist()
+    between = table["last_active_at"].iloc[ordered(table, ("cleanup", ""), Names(table))].iloc[2:-2].tolist()
     assert between == sorted(between)
 
 
@@ -245,9 +245,9 @@ def test_an_order_is_that_of_the_column(seeded: Path, column: str) -> None:
         "status": table["status"].map({"Active": 0, "Low": 1, "App": 8}),
     }.get(column, table.get(column))
     assert by is not None
-    up = by.iloc[ordered(table, (column, "asc"))].tolist()
+    up = by.iloc[ordered(table, (column, "asc"), Names(table))].tolist()
     assert up == sorted(up)
-    assert by.iloc[ordered(table, (column, "desc"))].tolist() == up[::-1]
+    assert by.iloc[ordered(table, (column, "desc"), Names(table))].tolist() == up[::-1]
 
 
 def with_people(folder: Path, count: int, events: int = 20) -> None:
@@ -307,12 +307,11 @@ def filters(**changes: object) -> PeopleFilters:
 def test_a_search_is_text_and_not_a_pattern(seeded: Path) -> None:
     table = table_of(seeded)
     known = Directory(pd.DataFrame({"id": [], "name": []}), pd.DataFrame({"group_id": [], "person_id": []}), None, None, 0)
-    assert not passing(table, filters(search=".*"), known).any()
-    assert passing(table, filters(search="pERSON"), known).all()
+    assert not passing(table, filters(search=".*"), known, Names(table)).any()
+    assert passing(table, filters(search="pERSON"), known, Names(table)).all()
 
 
 def test_a_median_is_told_for_five_people_and_not_for_four(seeded: Path) -> None:
-    from uar.ui.people import Everybody
     from uar.ui.person_dialog import Person as Opened
 
     table = table_of(seeded)
@@ -320,7 +319,7 @@ def test_a_median_is_told_for_five_people_and_not_for_four(seeded: Path) -> None
     groups = pd.DataFrame({"id": [1, 2], "name": ["Four", "Five"]})
     members = pd.DataFrame({"group_id": [1] * 4 + [2] * 5, "person_id": people[:4] + people[:5]})
     known = Directory(groups, members, None, None, 0)
-    everybody = Everybody(table, Rules(today(), BERLIN), ())
+    everybody = Everybody(table, Rules(today(), BERLIN), (), Names(table))
     found = group_median(Opened(people[0], table.iloc[0], 0, selection(1, snapshot(seeded))), everybody, known)
     assert found is not None
     assert found.group == "Five"

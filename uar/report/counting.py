@@ -48,7 +48,7 @@ def seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: Grou
     """Whether each person acted in each group of quarters: bool [groups, people by code]; never true for people who do not count."""
     marks = _Marks(mirror, selection, groups, quarter_groups)
     each_block(marks.add, mirror, selection)
-    return marks.found()
+    return marks.by_code()
 
 
 def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> Int64:
@@ -58,7 +58,10 @@ def slot_events(mirror: Mirror, selection: Selection, groups: int, quarter_group
 
 
 def events_and_seen(mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> tuple[Int64, Bools]:
-    """`slot_events` and `seen` in one go, as a filter by space is dear on a large mirror."""
+    """`slot_events` and `seen` in one go, as a filter by space is dear on a large mirror.
+
+    If few people are selected, only they have columns.
+    """
     sums, marks = _Sums(mirror, selection, groups, quarter_groups), _Marks(mirror, selection, groups, quarter_groups)
 
     def both(block: Block) -> Sums:
@@ -69,12 +72,16 @@ def events_and_seen(mirror: Mirror, selection: Selection, groups: int, quarter_g
 
 
 class _Marks:
-    """A table of groups and people that is marked block by block, by several threads at once: a mark twice is a mark."""
+    """A table of groups and people that is marked block by block, by several threads at once: a mark twice is a mark.
+
+    A table for one person among 150,000 has one column.
+    """
 
     def __init__(self, mirror: Mirror, selection: Selection, groups: int, quarter_groups: GroupOf) -> None:
-        self._groups, self._quarter_groups, self._width = groups, quarter_groups, len(mirror.people)
-        self._source = Source(_few(mirror, selection), type_bits(selection))
+        self._groups, self._quarter_groups, self._few = groups, quarter_groups, _few(mirror, selection)
+        self._source = Source(self._few, type_bits(selection))
         self._counted = counted_people(mirror, selection)
+        self._width = len(self._counted) if self._few is None else len(self._few)
         self._marks = np.zeros((groups + 1) * self._width, dtype=bool)  # the last line takes what is in no group
 
     def add(self, block: Block) -> bool:
@@ -82,7 +89,7 @@ class _Marks:
         lines = np.where(group == NOWHERE, self._groups, group) * self._width
         for person, quarter, _ in self._source.cells(block):
             place = lines.take(quarter, mode="clip")
-            place += person
+            place += person if self._few is None else np.searchsorted(self._few, person)
             np.put(self._marks, place, True, mode="clip")
         return True
 
@@ -90,8 +97,16 @@ class _Marks:
         if not self._width:
             return np.zeros((self._groups, 0), dtype=bool)
         found = self._marks.reshape(-1, self._width)[: self._groups]
-        found[:, ~self._counted] = False
+        found[:, ~(self._counted if self._few is None else self._counted[self._few])] = False
         return found
+
+    def by_code(self) -> Bools:
+        """A column for everybody."""
+        if self._few is None:
+            return self.found()
+        whole = np.zeros((self._groups, len(self._counted)), dtype=bool)
+        whole[:, self._few] = self.found()
+        return whole
 
 
 class _Sums:

@@ -1,7 +1,7 @@
 """Everybody on one list: what each person did in the chosen days, and what can be said about somebody who did nothing.
 
     people (the directory) ─▶ status_of ─┐
-    mirror ─▶ presence, person_counts ───┴▶ people_table ─▶ page, CSV, `python -m uar report users`
+    mirror ─▶ seen, events_by_person ────┴▶ people_table ─▶ page, CSV, `python -m uar report users`
 
 No number here ranks anybody: the table comes in the order of ids.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,7 @@ from numpy.typing import NDArray
 
 from uar.activity import ActivityType
 from uar.report.blocks import QUARTERS_PER_BLOCK, TYPES, Int64
-from uar.report.counting import UNKNOWN_PERSON, chosen_types, counted_people, day_groups, days_in_range
-from uar.report.days import PersonCounts, person_counts, presence
+from uar.report.counting import UNKNOWN_PERSON, chosen_types, counted_people, day_groups, days_in_range, events_by_person, seen
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 from uar.report.status import Rules, Status, status_of
@@ -35,7 +35,8 @@ COLUMNS = (
 TEXT_COLUMNS = ("account_id", "display_name", "email", "kind", "state")
 LINE_DAYS = 30
 LINE_STARTS = (1, 2, 5, 10)  # the fixed steps of the calendar's levels: the same height means the same number on every line
-LINE_BLOCKS = np.array(list("▁▂▃▅▇"))
+# By the number of events, the last one for all larger numbers.
+LINE_BLOCKS = np.array(list("▁▂▃▅▇"))[np.searchsorted(LINE_STARTS, range(LINE_STARTS[-1] + 1), side="right")]
 QUIET_LINE = "▁" * LINE_DAYS
 CHUNK = 1_000_000  # rows at a time: what is computed on the way takes some ten bytes a row
 SMALLEST_GROUP = 5  # a median of fewer people would tell what one of them did
@@ -90,7 +91,7 @@ def _table(
     if selection.people is not None:
         listed = listed[listed["id"].isin(selection.people)]
     listed = listed.set_index("id").sort_index()
-    texts = {name: listed[name].astype(object).where(listed[name].notna(), "") for name in TEXT_COLUMNS}
+    texts = {name: listed[name].astype("str").fillna("") for name in TEXT_COLUMNS}
     in_groups = pd.Series("", index=listed.index) if groups is None else groups.reindex(listed.index).fillna("")
     facts = {
         "groups": in_groups,
@@ -104,12 +105,20 @@ def _table(
     return table.reset_index(names="id")[list(COLUMNS)]
 
 
-def newest_first(table: pd.DataFrame) -> Int64:
-    """The rows of a `people_table` in the order of the page: the last active first, equals by name, who never came last."""
-    names = table["display_name"].str.casefold().to_numpy(dtype=object)
-    by_name = np.argsort(names, kind="stable")
+def by_name(table: pd.DataFrame) -> Int64:
+    """The rows of a `people_table` in the order of names, small letters like large ones."""
+    names = [name.casefold() for name in table["display_name"].to_numpy(dtype=object)]
+    return np.argsort(np.array(names, dtype=object), kind="stable")
+
+
+def newest_first(table: pd.DataFrame, named: Int64 | None = None) -> Int64:
+    """The rows of a `people_table` in the order of the page: the last active first, equals by name, who never came last.
+
+    `named` is what `by_name` gives, if it is known already.
+    """
+    named = by_name(table) if named is None else named
     instants = table["last_active_at"].to_numpy(dtype=np.float64, na_value=-1.0)
-    return by_name[np.argsort(-instants[by_name], kind="stable")]
+    return named[np.argsort(-instants[named], kind="stable")]
 
 
 def counts_by_person(
@@ -128,25 +137,28 @@ def counts_by_person(
 
 
 def _counts(mirror: Mirror, selection: Selection, today: date, working_days: WorkingDays | None, unknown: frozenset[date]) -> pd.DataFrame:
+    order = mirror.people.order[counted_people(mirror, selection)[mirror.people.order]]
     streaks = _streaks(mirror, selection, today, working_days, unknown)
-    counts: PersonCounts = person_counts(mirror, selection)
+    events = events_by_person(mirror, selection)[order]
     columns = {
-        "active_days": streaks.active_days.astype(np.int64),
-        "longest_streak": streaks.longest,
-        "current_streak": streaks.current,
-        "events": counts.events.sum(axis=1),
+        "active_days": streaks.active_days[order],
+        "longest_streak": streaks.longest[order],
+        "current_streak": streaks.current[order],
+        "events": events.sum(axis=1),
     }
-    by_type = {kind.key: counts.events[:, kind] for kind in ActivityType}
-    return pd.DataFrame(columns | by_type, index=pd.Index(counts.people.astype(np.int64), name="id"))
+    by_type = {kind.key: events[:, kind] for kind in ActivityType}
+    return pd.DataFrame(columns | by_type, index=pd.Index(mirror.people.ids[order].astype(np.int64), name="id"))
 
 
 def _streaks(
     mirror: Mirror, selection: Selection, today: date, working_days: WorkingDays | None, unknown: frozenset[date]
 ) -> PersonStreaks:
+    """By the codes of the mirror's people."""
     first = day_number(selection.first)
     length = max(days_in_range(selection), day_number(today) - first + 1)
     skipped = skipped_days(first, length, working_days, unknown)
-    return person_streaks(presence(mirror, selection).active, first=selection.first, today=today, skipped=skipped)
+    active = seen(mirror, selection, days_in_range(selection), day_groups(selection))
+    return person_streaks(active, first=selection.first, today=today, skipped=skipped)
 
 
 def _type_keys(codes: pd.Series) -> NDArray[np.object_]:
@@ -156,8 +168,15 @@ def _type_keys(codes: pd.Series) -> NDArray[np.object_]:
 
 def group_names(groups: pd.DataFrame, memberships: pd.DataFrame, separator: str = "; ") -> pd.Series:
     """The names of each person's groups in one text, in alphabetical order. Index: person id, ascending; only members of something."""
-    named = memberships.merge(groups[["id", "name"]], left_on="group_id", right_on="id").sort_values(["person_id", "name"], kind="stable")
-    return named.groupby("person_id", sort=True)["name"].agg(separator.join).rename("groups")
+    in_order = groups.sort_values("name", kind="stable")
+    place = pd.Index(in_order["id"]).get_indexer(memberships["group_id"])
+    person = memberships["person_id"].to_numpy(dtype=np.int64)
+    order = np.lexsort((place, person))
+    order = order[place[order] >= 0]
+    names, person = in_order["name"].to_numpy(dtype=object)[place[order]].tolist(), person[order]
+    edges = np.flatnonzero(np.diff(person, prepend=-1, append=-1))  # where each person begins, and the end
+    texts = [separator.join(names[start:end]) for start, end in pairwise(edges)]
+    return pd.Series(texts, index=pd.Index(person[edges[:-1]], name="person_id"), name="groups", dtype="str")
 
 
 def last_days(mirror: Mirror, selection: Selection, today: date) -> pd.Series:
@@ -166,7 +185,7 @@ def last_days(mirror: Mirror, selection: Selection, today: date) -> pd.Series:
     ▁ none, ▂ 1, ▃ 2–4, ▅ 5–9, ▇ 10 and more events of the selected types and spaces; days before and after the period count too.
     """
     recent = replace(selection, first=today - timedelta(days=LINE_DAYS - 1), last=today)
-    blocks = LINE_BLOCKS[np.searchsorted(LINE_STARTS, events_by_day(mirror, recent), side="right")]
+    blocks = LINE_BLOCKS.take(events_by_day(mirror, recent), mode="clip")
     lines = np.ascontiguousarray(blocks[mirror.people.order]).view(f"<U{LINE_DAYS}").ravel()
     return pd.Series(lines.astype(object), index=pd.Index(mirror.people.sorted_ids.astype(np.int64), name="id"), name="line")
 
@@ -182,10 +201,8 @@ def events_by_day(mirror: Mirror, selection: Selection) -> Int64:
         for start in range(0, len(block), CHUNK):
             part = slice(start, start + CHUNK)
             place = column.take(block.slot[part]) + block.person[part].astype(np.int64) * width
-            weight = block.count[part] if in_spaces is None else block.count[part] * in_spaces.take(block.space[part])
-            low = int(place.min())
-            sums = np.bincount(place - low, weights=weight)  # exact up to 2^53
-            found[low : low + len(sums)] += sums.astype(np.int64)
+            weight = block.count[part].astype(np.int64)  # of the same type as the sums, else adding takes twenty times as long
+            np.add.at(found, place, weight if in_spaces is None else weight * in_spaces.take(block.space[part]))
     return found.reshape(-1, width)[:, :days] * counted_people(mirror, selection)[:, None]
 
 

@@ -112,7 +112,7 @@ def _words(people: pd.DataFrame, is_seen: NDArray[np.bool_], days: NDArray[np.in
     state, kind = people["state"].to_numpy(dtype=object), people["kind"].to_numpy(dtype=object)
     active, low = rules.limits
     choices = (
-        (np.isin(state, ("deactivated", "deleted")), Status.DEACTIVATED),
+        ((state == "deactivated") | (state == "deleted"), Status.DEACTIVATED),
         (kind == "app", Status.APP),
         (is_seen & (days <= active), Status.ACTIVE),
         (is_seen & (days <= low), Status.LOW),
@@ -121,8 +121,9 @@ def _words(people: pd.DataFrame, is_seen: NDArray[np.bool_], days: NDArray[np.in
         (_is_new(people, rules), Status.NEW),
         (np.full(len(people), not _has_history(rules)), Status.NOT_ENOUGH_HISTORY),
     )
-    words = [status.value for _, status in choices]
-    return np.select([condition for condition, _ in choices], words, Status.NEVER_SEEN.value).astype(object)
+    words = np.array([*(status.value for _, status in choices), Status.NEVER_SEEN.value], dtype=object)
+    chosen = np.select([condition for condition, _ in choices], list(range(len(choices))), len(choices))
+    return np.asarray(words[chosen], dtype=object)
 
 
 def _is_new(people: pd.DataFrame, rules: Rules) -> NDArray[np.bool_]:

@@ -106,15 +106,19 @@ def person_streaks(active: Bools, *, first: date, today: date, skipped: Bools | 
     days, people = active.shape
     now = day_number(today) - day_number(first)
     skipped = np.zeros(max(days, now + 1), dtype=bool) if skipped is None else skipped
-    run, longest, current = (np.zeros(people, dtype=np.int32) for _ in range(3))
+    quiet = np.zeros(people, dtype=np.int8)
+    # In place and as narrow as it can be: for many people this is all about memory.
+    run, longest, current, total = (np.zeros(people, dtype=np.min_scalar_type(-max(days, now + 1))) for _ in range(4))
     for day in range(max(days, now + 1)):
-        was_active = active[day] if day < days else np.zeros(people, dtype=bool)
-        before = run
-        run = np.where(was_active, run + 1, run if skipped[day] else 0)
-        np.maximum(longest, run, out=longest)
+        was_active = active[day].view(np.int8) if day < days else quiet
         if day == now:
-            current = np.where(was_active, run, before)
-    return PersonStreaks(np.count_nonzero(active, axis=0), longest.astype(np.int64), current.astype(np.int64))
+            current = np.where(was_active, run + 1, run)
+        run += was_active
+        if not skipped[day]:
+            run *= was_active
+        total += was_active
+        np.maximum(longest, run, out=longest)
+    return PersonStreaks(*(column.astype(np.int64) for column in (total, longest, current)))
 
 
 def skipped_days(first: int, days: int, working_days: WorkingDays | None, unknown: frozenset[date] = frozenset()) -> Bools:

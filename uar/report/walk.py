@@ -23,6 +23,7 @@ TypeParts = list[tuple[Int32, UInt16]]  # people, each once, and their types (bi
 THREADS = 2  # numpy lets go of Python's lock while it works; more threads gain little, as memory is the limit
 CHUNK = 65_536  # rows at a time, so that what is computed on the way stays in the processor's cache
 WORTH_A_THREAD = 200_000  # rows
+FEW_PEOPLE = 16  # of them each block has so few rows that handing it to a thread costs more than counting them
 MOST_REMEMBERED = 50_000_000  # rows of a mirror up to which any part by spaces is worth its memory,
 SMALL_SHARE = 1 / 8  # and how large a part of a larger one may be
 ALL_TYPES = (1 << TYPES) - 1
@@ -44,7 +45,7 @@ def each_block(work: Callable[[Block], T], mirror: Mirror, selection: Selection)
         part = narrowed(block)
         return None if part is None else work(part)
 
-    is_small = sum(map(len, blocks)) < WORTH_A_THREAD
+    is_small = sum(map(len, blocks)) < WORTH_A_THREAD or (selection.people is not None and len(selection.people) <= FEW_PEOPLE)
     results = map(done, blocks) if is_small else _pool().map(done, blocks)
     return [result for result in results if result is not None]
 

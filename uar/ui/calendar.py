@@ -12,6 +12,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from uar.activity import ActivityType
 from uar.report.levels import Levels, levels
@@ -62,8 +63,8 @@ def _head() -> tuple[str, bool]:
 def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
     is_full = weeks >= FULL_WIDTH_FROM_WEEKS
     cell = BIG_CELL_PX if weeks <= BIG_UP_TO_WEEKS else CELL_PX
-    st.html(shape_rule(weeks, rows))
-    box = st.grid(1, min_column_width=SCROLLED_PX, wrap=False, key="calendar_scroll") if is_full else st.container(width="content")
+    st.html(_shape_rule(weeks, rows))
+    box = _scroller() if is_full else st.container(width="content")
     box.plotly_chart(
         figure,
         theme=None,
@@ -84,11 +85,18 @@ def _words(sentence: str, swatches: str, is_beside: bool) -> None:
         st.html(swatches, width="stretch" if is_beside else "content")
 
 
-def shape_rule(weeks: int, rows: int, key: str = "calendar") -> str:
-    """The style sheet of a calendar by its key: square cells at every width, and on a narrow screen the scrolling starts at today."""
+def _scroller() -> DeltaGenerator:
+    """A box that scrolls sideways on a narrow screen. No part of a chart takes the focus, but an empty element, for the arrow keys."""
+    box = st.grid(1, min_column_width=SCROLLED_PX, wrap=False, gap=None, key="calendar_scroll")
+    box.html('<div tabindex="0" role="group" aria-label="Calendar, scrolls sideways"></div>')
+    return box
+
+
+def _shape_rule(weeks: int, rows: int) -> str:
+    """The style sheet of the calendar: square cells at every width, and on a narrow screen the scrolling starts at today."""
     return (
-        f"<style>.st-key-{key}_scroll{{direction:rtl;padding-top:0}}.st-key-{key}_scroll>*{{direction:ltr}}"
-        f".st-key-{key}{{aspect-ratio:{weeks + 1.6:.1f}/{rows}}}</style>"
+        "<style>.st-key-calendar_scroll{direction:rtl;padding-top:0}.st-key-calendar_scroll>*{direction:ltr}"
+        f".st-key-calendar{{aspect-ratio:{weeks + 1.6:.1f}/{rows}}}</style>"
     )
 
 
@@ -168,10 +176,14 @@ def legend(of_color: Levels, measure: str, colors: Palette, has_hatched: bool) -
         if numbers:
             entries.append(_swatch(color, colors) + _range_text(*numbers))
     if has_hatched:
-        stripes = f"linear-gradient(135deg,{colors.levels[0]} 44%,{colors.outline} 44% 56%,{colors.levels[0]} 56%)"
-        entries.append(_swatch(stripes, colors) + "not recorded")
+        entries.append(_swatch(stripes(colors), colors) + "not recorded")
     items = "".join(f'<span style="white-space:nowrap;display:inline-flex;align-items:center;gap:2px">{entry}</span>' for entry in entries)
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px;font-size:0.8rem;color:{colors.muted}">{items}</div>'
+
+
+def stripes(colors: Palette) -> str:
+    """The background of a day without recording."""
+    return f"linear-gradient(135deg,{colors.levels[0]} 44%,{colors.outline} 44% 56%,{colors.levels[0]} 56%)"
 
 
 def _swatch(background: str, colors: Palette) -> str:

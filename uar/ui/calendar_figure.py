@@ -34,7 +34,6 @@ class CalendarLook:
 
     `measure` is the column that gives the color, `starts` the lowest value of the levels 1 to 4. Days before `recorded_from`
     and the `unknown` ones, in a gap of recording, are hatched; `picked` has a ring; week days begin with `week_start` (0 = Monday).
-    `is_of_one`: all is one person's, so that no people are counted.
     """
 
     measure: str
@@ -44,7 +43,6 @@ class CalendarLook:
     picked: date | None
     week_start: int
     unknown: frozenset[date] = frozenset()
-    is_of_one: bool = False
 
 
 def cells(days: pd.DataFrame, week_start: int) -> pd.DataFrame:
@@ -69,7 +67,7 @@ def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> 
     every = cells(days, look.week_start)
     strips, weeks = int(every["strip"].max()) + 1, int(every["week"].max()) + 1
     hatched = is_hatched(placed, look)
-    traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched, look.is_of_one)]
+    traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)]
     # The layout goes in at once: changing a figure afterwards takes ten times as long.
     return go.Figure(traces, _layout(every, look, colors, strips, weeks) | {"shapes": _frames(placed, look, colors)})
 
@@ -100,7 +98,7 @@ def _hatching(placed: pd.DataFrame, colors: Palette) -> go.Scatter:
     return go.Scatter(x=placed["week"], y=y, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
 
 
-def _targets(placed: pd.DataFrame, hatched: pd.Series[bool], is_of_one: bool) -> go.Scatter:
+def _targets(placed: pd.DataFrame, hatched: pd.Series[bool]) -> go.Scatter:
     # Also under `selected` and `unselected`, else a click dims everything.
     unseen = {"marker": {"opacity": 0}}
     return go.Scatter(
@@ -111,29 +109,27 @@ def _targets(placed: pd.DataFrame, hatched: pd.Series[bool], is_of_one: bool) ->
         selected=unseen,
         unselected=unseen,
         customdata=placed["day"].dt.strftime("%Y-%m-%d"),
-        hovertext=_hover_texts(placed, hatched, is_of_one),
+        hovertext=[f"<b>{day}</b><br>" + "<br>".join(facts) for day, *facts in hover_texts(placed, hatched)],
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
 
 
-def _hover_texts(placed: pd.DataFrame, hatched: pd.Series[bool], is_of_one: bool) -> list[str]:
+def hover_texts(placed: pd.DataFrame, hatched: pd.Series[bool], has_people: bool = True) -> list[list[str]]:
+    """What is said of each day, in lines: its date, what happened, and what of it most."""
     by_type = placed[[kind.key for kind in ActivityType]].to_numpy()
     strongest = [ActivityType(int(kind)).label for kind in by_type.argmax(axis=1)]
-    rows = zip(placed["day"], placed["events"], placed["people"], strongest, hatched, strict=True)
-    return [
-        _hover_text(day.date(), events, None if is_of_one else people, kind, is_unknown) for day, events, people, kind, is_unknown in rows
-    ]
+    rows = zip(placed["day"].dt.date, placed["events"], placed["people"], strongest, hatched, strict=True)
+    return [[long_date(day), *_facts(events, people if has_people else None, kind, unknown)] for day, events, people, kind, unknown in rows]
 
 
-def _hover_text(day: date, events: int, people: int | None, strongest: str, is_unknown: bool) -> str:
-    head = f"<b>{long_date(day)}</b><br>"
+def _facts(events: int, people: int | None, strongest: str, is_unknown: bool) -> list[str]:
     if is_unknown:
-        return head + "Not recorded"
+        return ["Not recorded"]
     if not events:
-        return head + "No activity"
+        return ["No activity"]
     by = "" if people is None else f" by {counted(people, 'person', 'people')}"
-    return f"{head}{counted(events, 'event')}{by}<br>Mostly {strongest}"
+    return [f"{counted(events, 'event')}{by}", f"Mostly {strongest}"]
 
 
 def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[dict[str, Any]]:
@@ -147,7 +143,7 @@ def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[d
                 place
                 | {
                     "type": "rect",
-                    "line": {"color": colors.text, "width": 1 if look.is_of_one else 2, "dash": dash},
+                    "line": {"color": colors.text, "width": 2, "dash": dash},
                     "fillcolor": "rgba(0,0,0,0)",
                 }
             )
@@ -164,7 +160,7 @@ def _layout(every: pd.DataFrame, look: CalendarLook, colors: Palette, strips: in
         "yaxis": axis
         | {"range": [last_row + 0.6, -1.4], "tickvals": [y for y, _ in shown], "ticktext": [name for _, name in shown]}
         | {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"},
-        "annotations": [_month_label(x, y, text) for x, y, text in _month_labels(every)],
+        "annotations": [_month_label(x, y, text) for x, y, text in month_labels(every)],
         "margin": {"l": LABEL_PX, "r": 2, "t": 0, "b": 2},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -180,7 +176,7 @@ def _month_label(x: float, y: float, text: str) -> dict[str, Any]:
     return {"x": x - 0.5, "y": y, "text": text, "showarrow": False, "xanchor": "left", "yanchor": "middle"}
 
 
-def _month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
+def month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
     """Where each month's name stands: above its first full week. With several strips the first name of each has the year before it."""
     labels: list[tuple[float, float, str]] = []
     has_strips = int(every["strip"].max()) > 0

@@ -2,13 +2,15 @@
 
     snapshot + directory -> `everybody` (remembered) -> `listed` (remembered, row numbers) -> the grid's page, the counts, the export
 
-Only row numbers are kept per filter, so that 150,000 people stay cheap.
+Only row numbers are kept per filter, and what needs every name letter by letter (`Names`) as long as nobody is renamed, so that
+150,000 people stay cheap.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from uar.report.memo import Memo
-from uar.report.people import group_names, newest_first, people_table
+from uar.report.people import by_name, group_names, newest_first, people_table
 from uar.report.status import Rules, Status
 from uar.report.streaks import WorkingDays
 from uar.store.database import StoreError, StoreUnavailable, read_transaction
@@ -27,8 +29,10 @@ from uar.ui.frame import View
 from uar.ui.people_filters import CLEAN_UP, DEFAULT_SORT, KINDS, NEVER, SEEN, STATUSES, PeopleFilters, Where
 
 Rows = NDArray[np.int64]
-DIRECTORY_FOR_S = 60
+DIRECTORY_FOR_S = 60.0
+REST = 300  # times as long as it takes to read
 MOST_TABLES = 6  # a table of 150,000 people takes some 100 MB
+NAMED_BY = ("display_name", "email", "account_id")
 TESTS: dict[str, Callable[[pd.Series, str], pd.Series]] = {
     "contains": lambda values, text: values.str.contains(text, regex=False),
     "equals": lambda values, text: values == text,
@@ -60,6 +64,15 @@ class Directory:
         return sorted(self.groups.loc[self.groups["id"].isin(ids), "name"], key=str.casefold)
 
 
+class Names:
+    """Who is who in a `people_table`: the rows in the order of names, and the text of each row that a search looks into."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.order: Rows = by_name(table)
+        parts = (table[name].to_numpy(dtype=object) for name in NAMED_BY)
+        self.texts = pd.Series(["\n".join(words).casefold() for words in zip(*parts, strict=True)], dtype="str")
+
+
 @dataclass(frozen=True)
 class Everybody:
     """All accounts of the site. `table` as from `people_table`; `key` names it among the remembered ones."""
@@ -67,11 +80,27 @@ class Everybody:
     table: pd.DataFrame
     rules: Rules
     key: tuple[object, ...]
+    names: Names
 
 
-@st.cache_resource(show_spinner=False, ttl=DIRECTORY_FOR_S)
 def directory(site: str) -> Directory:
-    """The site's directory, at most a minute old; raises `OutOfOrder`."""
+    """The site's directory, about a minute old; raises `OutOfOrder`. One that is slow to read is read less often."""
+    standing = _directories().get(site)
+    if standing and time.monotonic() < standing[1]:
+        return standing[0]
+    start = time.monotonic()
+    known = _read_directory(site)
+    _directories()[site] = known, time.monotonic() + max(DIRECTORY_FOR_S, REST * (time.monotonic() - start))
+    return known
+
+
+@st.cache_resource(show_spinner=False)
+def _directories() -> dict[str, tuple[Directory, float]]:
+    """The last directory of each site, and until when it is good."""
+    return {}
+
+
+def _read_directory(site: str) -> Directory:
     sites = data.sites()
     row = sites[sites["name"] == site].iloc[0]
     try:
@@ -105,20 +134,31 @@ def everybody(view: View, known: Directory) -> Everybody:
         view.site, snapshot.version, stamp, rules,
         filters.of_period(), filters.is_working_days_only, view.unknown,
     )  # fmt: skip
-    table = _tables().answer(key, lambda: _table(view, known, rules))
-    return Everybody(table, rules, key)
+    table, names = _tables().answer(key, lambda: _table(view, known, rules))
+    return Everybody(table, rules, key, names)
 
 
-def _table(view: View, known: Directory, rules: Rules) -> pd.DataFrame:
-    return people_table(
+def _table(view: View, known: Directory, rules: Rules) -> tuple[pd.DataFrame, Names]:
+    table = people_table(
         view.snapshot.mirror,
         view.snapshot.people,
         view.filters.of_period(),
         rules,
-        groups=_lists().answer(("groups", known.version), lambda: group_names(known.groups, known.memberships)),
+        groups=_groups_of_all(known),
         working_days=WorkingDays() if view.filters.is_working_days_only else None,
         unknown=view.unknown,
     )
+    written = tuple(hash("\n".join(table[name].to_numpy(dtype=object))) for name in NAMED_BY)
+    return table, _lists().answer(("names", view.site, written), lambda: Names(table))
+
+
+def _groups_of_all(known: Directory) -> pd.Series:
+    return _lists().answer(("groups", known.version), lambda: group_names(known.groups, known.memberships))
+
+
+def warm_up(site: str) -> None:
+    """Make what the first visitor of the list would otherwise wait for; raises `OutOfOrder`."""
+    _groups_of_all(directory(site))
 
 
 def listed(people: Everybody, filters: PeopleFilters, known: Directory) -> Rows:
@@ -127,8 +167,8 @@ def listed(people: Everybody, filters: PeopleFilters, known: Directory) -> Rows:
 
 
 def _listed(people: Everybody, filters: PeopleFilters, known: Directory) -> Rows:
-    rows = np.flatnonzero(passing(people.table, filters, known))
-    order = _lists().answer((people.key, "order", filters.sort), lambda: ordered(people.table, filters.sort))
+    rows = np.flatnonzero(_passing(people, filters, known) & _has_status(people.table, filters))
+    order = _lists().answer((people.key, "order", filters.sort), lambda: ordered(people.table, filters.sort, people.names))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return rows[np.argsort(place[rows], kind="stable")]
@@ -138,20 +178,26 @@ def counts(people: Everybody, filters: PeopleFilters, known: Directory) -> dict[
     """People by status in the order of `STATUSES`, all filters but the one by status applied; statuses that nobody has are left out."""
 
     def count() -> dict[str, int]:
-        found = people.table.loc[passing(people.table, filters, known, but_status=True), "status"].value_counts()
+        found = people.table.loc[_passing(people, filters, known), "status"].value_counts()
         return {status.value: int(found[status.value]) for status in STATUSES if found.get(status.value, 0)}
 
     return _lists().answer((people.key, "counts", filters), count)
 
 
-def passing(table: pd.DataFrame, filters: PeopleFilters, known: Directory, but_status: bool = False) -> NDArray[np.bool_]:
-    """Which rows pass every filter."""
+def _passing(people: Everybody, filters: PeopleFilters, known: Directory) -> NDArray[np.bool_]:
+    asked = replace(filters, statuses=frozenset(), sort=DEFAULT_SORT)  # what a pill or another order does not change
+    return _lists().answer((people.key, "passing", asked), lambda: passing(people.table, filters, known, people.names))
+
+
+def _has_status(table: pd.DataFrame, filters: PeopleFilters) -> NDArray[np.bool_]:
+    return table["status"].isin(filters.statuses).to_numpy() if filters.statuses else np.ones(len(table), bool)
+
+
+def passing(table: pd.DataFrame, filters: PeopleFilters, known: Directory, names: Names) -> NDArray[np.bool_]:
+    """Which rows pass every filter but the one by status."""
     kept = np.ones(len(table), bool)
     if filters.search:
-        text = filters.search.casefold()
-        kept &= _holds(table["display_name"], text) | _holds(table["email"], text) | _holds(table["account_id"], text)
-    if filters.statuses and not but_status:
-        kept &= table["status"].isin(filters.statuses).to_numpy()
+        kept &= names.texts.str.contains(filters.search.casefold(), regex=False).to_numpy(dtype=bool)
     if filters.groups:
         kept &= np.isin(table["id"].to_numpy(np.int64), known.members(filters.groups))
     if filters.kinds:
@@ -162,10 +208,6 @@ def passing(table: pd.DataFrame, filters: PeopleFilters, known: Directory, but_s
     for where in filters.where:
         kept &= _meets(table, where)
     return kept
-
-
-def _holds(values: pd.Series, text: str) -> NDArray[np.bool_]:
-    return _folded(values).str.contains(text, regex=False).to_numpy(dtype=bool, na_value=False)
 
 
 def _folded(values: pd.Series) -> pd.Series:
@@ -197,16 +239,15 @@ def _meets(table: pd.DataFrame, where: Where) -> NDArray[np.bool_]:
     return found.to_numpy(dtype=bool, na_value=False)
 
 
-def ordered(table: pd.DataFrame, sort: tuple[str, str]) -> Rows:
+def ordered(table: pd.DataFrame, sort: tuple[str, str], names: Names) -> Rows:
     """All row numbers in an order: what is unknown comes last; equals keep the order of names."""
     if sort == DEFAULT_SORT:
-        return newest_first(table)
-    by_name = np.argsort(_folded(table["display_name"]).to_numpy(dtype=object), kind="stable")
-    values, is_down = _sort_values(table.iloc[by_name], sort)
+        return newest_first(table, names.order)
     if sort[0] == "person":
-        return by_name if sort[1] == "asc" else by_name[::-1]
-    keys = np.where(np.isnan(values), np.inf, -values if is_down else values)
-    return by_name[np.argsort(keys, kind="stable")]
+        return names.order if sort[1] == "asc" else names.order[::-1]
+    values, is_down = _sort_values(table, sort)
+    keys = np.where(np.isnan(values), np.inf, -values if is_down else values)[names.order]
+    return names.order[np.argsort(keys, kind="stable")]
 
 
 def _sort_values(table: pd.DataFrame, sort: tuple[str, str]) -> tuple[NDArray[np.float64], bool]:
@@ -219,9 +260,9 @@ def _sort_values(table: pd.DataFrame, sort: tuple[str, str]) -> tuple[NDArray[np
     if column == "status":
         rank = {status.value: number for number, status in enumerate(STATUSES)}
         return _floats(table["status"].map(rank)), direction == "desc"
-    if column in ("person", "groups", "email"):
-        texts = _folded(table["display_name" if column == "person" else column])
-        _, ranks = np.unique(texts.to_numpy(dtype=str), return_inverse=True)
+    if column in ("groups", "email"):
+        texts = _folded(table[column])
+        ranks, _ = pd.factorize(texts, sort=True)
         return np.where((texts == "").to_numpy(dtype=bool), np.nan, ranks.astype(np.float64)), direction == "desc"
     return _floats(table[column]), direction == "desc"
 

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
 from uar.report.export import Heading, users_csv, users_file_name, with_mark
 from uar.report.status import HISTORY_DAYS, Rules, Status
-from uar.ui.calendar_figure import NO_BAR
 from uar.ui.chips import chips, show_chips
 from uar.ui.filters import BOUND, clear, clear_all, first_page
 from uar.ui.frame import View
@@ -199,24 +197,11 @@ def page_of(rows: Rows) -> Rows:
 
 
 def show_share(counts: Mapping[str, int], colors: Palette) -> None:
-    """Draw the statuses as one thin bar. It also loads the library for charts, so that a person's calendar opens at once."""
-    st.plotly_chart(
-        share_figure(counts, colors), theme=None, key="people_share", config=NO_BAR | {"staticPlot": True}, height=8,
-        alt="Share of each status: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()),
-    )  # fmt: skip
-
-
-def share_figure(counts: Mapping[str, int], colors: Palette) -> go.Figure:
-    """One stacked bar, as wide as the page."""
+    """Draw the statuses as one thin bar, as wide as the page."""
     shade = int(colors == DARK)
-    bars = [
-        go.Bar(x=[number], y=[""], orientation="h", marker={"color": STATUS_COLORS.get(Status(name), (colors.outline,) * 2)[shade]})
+    shares = "".join(
+        f'<div style="flex:{number} 0 0;background:{STATUS_COLORS.get(Status(name), (colors.outline,) * 2)[shade]}"></div>'
         for name, number in counts.items()
-    ]
-    axis = {"visible": False, "fixedrange": True}
-    total = max(1, sum(counts.values()))
-    layout = {"barmode": "stack", "bargap": 0, "showlegend": False, "margin": {"l": 0, "r": 0, "t": 0, "b": 0}}
-    transparent = "rgba(0,0,0,0)"
-    return go.Figure(
-        bars, layout | {"xaxis": axis | {"range": [0, total]}, "yaxis": axis, "paper_bgcolor": transparent, "plot_bgcolor": transparent}
     )
+    spoken = "Share of each status: " + ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    st.html(f'<div role="img" aria-label="{spoken}" style="display:flex;height:8px;border-radius:4px;overflow:hidden">{shares}</div>')

@@ -24,8 +24,7 @@ from uar.report.periods import Period
 from uar.report.selection import Selection
 from uar.report.status import Status, local_date
 from uar.ui import periods
-from uar.ui.calendar import legend, shape_rule
-from uar.ui.calendar_figure import NO_BAR, CalendarLook, calendar_figure, figure_units, is_hatched
+from uar.ui.calendar_figure import CalendarLook
 from uar.ui.cards import (
     ACTIVE_DAYS_RULE,
     CURRENT_STREAK_RULE,
@@ -39,12 +38,12 @@ from uar.ui.cards import (
 )
 from uar.ui.frame import View
 from uar.ui.people import Directory, Everybody, Rows
+from uar.ui.person_calendar import calendar_html
 from uar.ui.person_table import Median, breakdown_html
 from uar.ui.person_timeline import show_timeline
 from uar.ui.words import counted, date_range, plain, quiet, short_date
 
 WIDTH_PX = 800
-CALENDAR_PX = 660
 # Streamlit makes headings in a dialog smaller than the text under them.
 HEADINGS = (
     "<style>.st-key-person h2{font-size:1.2rem;font-weight:600;padding:0.25rem 0 0.5rem}"
@@ -183,19 +182,11 @@ def _calendar_of(view: View, person: Person, first: date, last: date) -> pd.Data
 def _calendar(view: View, days: pd.DataFrame) -> None:
     filters, colors = view.filters, view.colors
     of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), "events"].to_numpy())
-    look = CalendarLook(
-        "events", of_color.starts, filters.today, view.recorded_from, None, filters.week_start, view.unknown, is_of_one=True
-    )
-    weeks, strips = figure_units(days, filters.week_start)
+    look = CalendarLook("events", of_color.starts, filters.today, view.recorded_from, None, filters.week_start, view.unknown)
+    label = f"Calendar of this person's activity: {counted(int(days['events'].sum()), 'event')}"
     with st.container(border=True):
         st.header("Activity calendar", anchor=False)
-        st.html(shape_rule(max(weeks, 27), strips, "person_calendar"))
-        with st.grid(1, min_column_width=CALENDAR_PX, wrap=False, key="person_calendar_scroll"):
-            st.plotly_chart(
-                calendar_figure(days, look, colors), theme=None, key="person_calendar", height="stretch", config=NO_BAR,
-                alt=f"Calendar of this person's activity: {counted(int(days['events'].sum()), 'event')}",
-            )  # fmt: skip
-        st.html(legend(of_color, "events", colors, bool(is_hatched(days, look).any())))
+        st.html(calendar_html(days, look, of_color, colors, label))
 
 
 def _breakdown(view: View, person: Person, people: Everybody, known: Directory) -> None:

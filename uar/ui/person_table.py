@@ -23,7 +23,7 @@ class Median:
 
 def breakdown_html(now: pd.DataFrame, then: pd.DataFrame | None, median: Median | None, colors: Palette) -> str:
     """The table, ten types and a total; `now` and `then` as from `uar.report.breakdown`."""
-    heads = ["Event type", "", "Events", "Share"] + (["Before"] if then is not None else []) + (["Median"] if median else [])
+    heads = ["Events", "Share"] + (["Before"] if then is not None else []) + (["Median"] if median else [])
     most = max(int(now["events"].max()), 1)
     rows = [
         _row(kind, int(events), float(share), most, _others(place, kind, then, median), colors)
@@ -32,7 +32,8 @@ def breakdown_html(now: pd.DataFrame, then: pd.DataFrame | None, median: Median 
     total = ["Total", "", f"{int(now['events'].sum()):,}", ""]
     total += [] if then is None else [f"{int(then['events'].sum()):,}"]
     total += [f"{median.counts['events']:,.0f}"] if median else []
-    head = "".join(f'<th style="{_cell(number, colors.muted)}">{escape(name)}</th>' for number, name in enumerate(heads))
+    head = f'<th scope="col" colspan="2" style="{_cell(0, colors.muted)}">Event type</th>'
+    head += "".join(f'<th scope="col" style="{_cell(number, colors.muted)}">{escape(name)}</th>' for number, name in enumerate(heads, 2))
     foot = "".join(
         f'<td style="{_cell(number, colors.text)};border-top:1px solid {colors.border}">{text}</td>' for number, text in enumerate(total)
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -17,7 +19,8 @@ from uar.ui import data
 from uar.ui.frame import View
 from uar.ui.words import plain, quiet
 
-MOST_ACTIVITIES = 1_000
+MOST_ACTIVITIES = 500
+COLUMNS = ["Day", "Event type", "Object", "Space", "Times", "Link"]
 LINKED = ("page", "blogpost", "blog")
 HEIGHT_PX = 320
 
@@ -58,24 +61,19 @@ def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_k
     if space_keys is not None:
         kept = kept[kept["space_key"].isin(space_keys)]
     days = pd.to_datetime(kept["occurred_at"], unit="ms", utc=True).dt.tz_convert(ZoneInfo(zone)).dt.date
-    kinds = [ActivityType(int(kind)) for kind in kept["type"]]
-    things = [
-        _object(name, content, title) for name, content, title in zip(kept["event_name"], kept["content_id"], kept["title"], strict=True)
-    ]
-    names = kept["space_name"].where(kept["space_name"].notna(), kept["space_key"])
-    columns: dict[str, object] = {
-        "Day": days.to_list(),
-        "Event type": [kind.label for kind in kinds],
-        "Object": things,
-        "Space": names.where(names.notna(), "").to_list(),
-    }
-    if base_url:
-        rows = zip(kept["event_name"], kept["content_id"], kinds, strict=True)
-        columns["Link"] = [_link(base_url, name, content, kind) for name, content, kind in rows]
-    frame = pd.DataFrame(columns)
-    grouped = frame.groupby(list(columns), sort=False, dropna=False).size().rename("Times").reset_index()
-    order = [name for name in ("Day", "Event type", "Object", "Space", "Times", "Link") if name in grouped]
-    return grouped[order].sort_values("Day", ascending=False, kind="stable").reset_index(drop=True)
+    spaces = kept["space_name"].where(kept["space_name"].notna(), kept["space_key"])
+    acts = zip(days, kept["type"], kept["event_name"], kept["content_id"], kept["title"], spaces, strict=True)
+    times = Counter(_row(act, base_url) for act in acts)  # in the order of the first of each
+    shown = pd.DataFrame([(*row[:4], count, row[4]) for row, count in times.items()], columns=COLUMNS)
+    shown = shown.sort_values("Day", ascending=False, kind="stable").reset_index(drop=True)
+    return shown if base_url else shown.drop(columns="Link")
+
+
+def _row(act: tuple[Any, ...], base_url: str | None) -> tuple[object, ...]:
+    """Day, event type, object, space and link of one activity, as shown."""
+    day, kind, event_name, content, title, space = act
+    link = _link(base_url, event_name, content, ActivityType(kind)) if base_url else None
+    return day, ActivityType(kind).label, _object(event_name, content, title), space if isinstance(space, str) else "", link
 
 
 def _object(event_name: str, content_id: object, title: object) -> str:

@@ -66,7 +66,7 @@ def palette(theme: str | None) -> Palette:
 def page_rules(colors: Palette) -> str:
     """The style sheet of both tabs, each rule scoped to a key of ours.
 
-    On a phone the buttons at the top keep their icons; their words stay for screen readers. The chosen types and spaces are written on
+    On a phone the buttons at the top keep their icons; their words stay for screen readers. What is chosen in a list is written on
     the primary color, where Streamlit's white has only 2.7:1 in the dark theme.
     """
     return f"""<style>
@@ -75,5 +75,5 @@ def page_rules(colors: Palette) -> str:
           position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
         }}
       }}
-      .st-key-types span[title], .st-key-spaces span[title] {{ color: {colors.background}; }}
+      [data-tag] :is(span[title], button) {{ color: {colors.background}; }}
     </style>"""
