@@ -40,7 +40,7 @@ bench: $(VENV)/.benchmark ## Set up, then measure the reports beside ClickHouse,
 load: $(VENV)/.development ## Set up, then measure the worker under load.
 	$(PYTHON) -m bench.load
 
-soak: $(VENV)/.development ## Set up, then kill, starve and burden the worker for half an hour and count what is left.
+soak: $(VENV)/.development ## Set up, then kill, starve and burden the worker for an hour and count what is left.
 	@scripts/find_operation_tools.sh
 	$(PYTHON) -m tests.reliability.soak
 

@@ -1,6 +1,6 @@
 """`python -m tests.reliability.soak`: the faults at full length, one line each as Markdown; exit code 1 if one of them fails.
 
-python -m tests.reliability.soak               everything, about half an hour
+python -m tests.reliability.soak               everything, about an hour
 python -m tests.reliability.soak kills         one part: kills, power, migrations, outages, waiting, steady
 """
 
