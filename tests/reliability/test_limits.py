@@ -75,7 +75,7 @@ def test_a_reader_that_holds_one_state_for_long_disturbs_nothing(tmp_path: Path)
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with loaded(worker) as ledger:
-            time.sleep(1.0)
+            time.sleep(0.5)
         assert set(ledger.statuses) == {202}
         assert max(ledger.seconds) < 1.0
 
@@ -96,7 +96,7 @@ def test_a_memory_limit_under_large_bodies_loses_nothing(tmp_path: Path) -> None
         limit = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0]) * resource.getpagesize() + 48 * 1024 * 1024
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (limit, limit))
         with Sender(
-            worker.port, ledger, range(90), connections=64, make_request=lambda number: large_request(number, ledger.newest)
+            worker.port, ledger, range(70), connections=64, make_request=lambda number: large_request(number, ledger.newest)
         ) as sender:
             sender.join()
         assert ledger.statuses.keys() <= {202, 413, 503}
@@ -113,7 +113,7 @@ def test_a_worker_that_stands_still_for_seconds_and_then_has_a_tenth_of_its_time
         worker.signal(signal.SIGSTOP)
         time.sleep(3.0)
         worker.signal(signal.SIGCONT)
-        for _ in range(15):
+        for _ in range(10):
             time.sleep(0.01)
             worker.signal(signal.SIGSTOP)
             time.sleep(0.09)
