@@ -347,6 +347,25 @@ def test_the_time_line_joins_equal_activities_of_a_day_and_links_pages_only() ->
     assert "Link" not in timeline(frame, BERLIN, frozenset({ActivityType.VIEW.value}), {"DOCS"}, None)
 
 
+@pytest.mark.parametrize(
+    ("base", "event", "content", "space", "expected"),
+    [
+        ("https://acme.atlassian.net/wiki", "avi:confluence:viewed:blogpost", "9", None, "/pages/viewpage.action?pageId=9"),
+        ("https://acme.atlassian.net/wiki/", "avi:confluence:updated:space:V2", "5", "ENG", "/spaces/ENG"),
+        ("https://wiki.example.org", "blog_created", "9", "ENG", "/pages/viewpage.action?pageId=9"),
+        ("https://wiki.example.org", "space_created", None, "~jo/../x", "/display/~jo%2F..%2Fx"),
+        ("https://wiki.example.org", "space_removed", None, "ENG", None),
+        ("https://wiki.example.org", "page_trashed", "9", "ENG", None),
+    ],
+)
+def test_a_link_leads_to_the_object(base: str, event: str, content: str | None, space: str | None, expected: str | None) -> None:
+    kind = ActivityType.DELETE if event == "page_trashed" else ActivityType.VIEW
+    row = {"occurred_at": NOW, "type": kind.value, "event_name": event, "content_id": content, "title": None, "space_key": space}
+    frame = pd.DataFrame([row | {"space_name": None}])
+    found = timeline(frame, BERLIN, frozenset(kind.value for kind in ActivityType), None, base)["Link"].iloc[0]
+    assert found == (expected and base.rstrip("/") + expected)
+
+
 def test_my_activity_says_that_it_needs_a_login(open_page: Open, seeded: Path) -> None:
     page = open_page(page="pages/my_activity.py")
     assert not page.exception

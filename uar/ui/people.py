@@ -110,8 +110,9 @@ def _read_directory(site: str) -> Directory:
     except (StoreUnavailable, StoreError) as error:
         raise data.OutOfOrder(str(error)) from error
     mixed = int((belonging["group_id"].to_numpy(np.int64) * 1_000_003 ^ belonging["person_id"].to_numpy(np.int64)).sum())
-    base_url = row["base_url"] if isinstance(row["base_url"], str) and row["base_url"].startswith(("https://", "http://")) else None
-    return Directory(known, belonging, tries.get(site), base_url, hash((tuple(known["name"]), len(belonging), mixed)))
+    base_url = row["base_url"] if isinstance(row["base_url"], str) else data.settings().confluence_urls.get(site, "")
+    is_web = base_url.startswith(("https://", "http://"))
+    return Directory(known, belonging, tries.get(site), base_url if is_web else None, hash((tuple(known["name"]), len(belonging), mixed)))
 
 
 @st.cache_resource(show_spinner=False)

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -21,7 +22,8 @@ from uar.ui.words import plain, quiet
 
 MOST_ACTIVITIES = 500
 COLUMNS = ["Day", "Event type", "Object", "Space", "Times", "Link"]
-LINKED = ("page", "blogpost", "blog")
+LINKED = ("page", "blogpost")
+GONE = ("deleted", "removed", "trashed")
 HEIGHT_PX = 320
 
 
@@ -62,7 +64,7 @@ def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_k
         kept = kept[kept["space_key"].isin(space_keys)]
     days = pd.to_datetime(kept["occurred_at"], unit="ms", utc=True).dt.tz_convert(ZoneInfo(zone)).dt.date
     spaces = kept["space_name"].where(kept["space_name"].notna(), kept["space_key"])
-    acts = zip(days, kept["type"], kept["event_name"], kept["content_id"], kept["title"], spaces, strict=True)
+    acts = zip(days, kept["type"], kept["event_name"], kept["content_id"], kept["title"], spaces, kept["space_key"], strict=True)
     times = Counter(_row(act, base_url) for act in acts)  # in the order of the first of each
     shown = pd.DataFrame([(*row[:4], count, row[4]) for row, count in times.items()], columns=COLUMNS)
     shown = shown.sort_values("Day", ascending=False, kind="stable").reset_index(drop=True)
@@ -71,8 +73,8 @@ def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_k
 
 def _row(act: tuple[Any, ...], base_url: str | None) -> tuple[object, ...]:
     """Day, event type, object, space and link of one activity, as shown."""
-    day, kind, event_name, content, title, space = act
-    link = _link(base_url, event_name, content, ActivityType(kind)) if base_url else None
+    day, kind, event_name, content, title, space, key = act
+    link = _link(base_url, event_name, content, key) if base_url and kind != ActivityType.DELETE else None
     return day, ActivityType(kind).label, _object(event_name, content, title), space if isinstance(space, str) else "", link
 
 
@@ -83,12 +85,18 @@ def _object(event_name: str, content_id: object, title: object) -> str:
     return f"{word} {content_id}".strip() if isinstance(content_id, str) and content_id else word
 
 
-def _link(base_url: str, event_name: str, content_id: object, kind: ActivityType) -> str | None:
-    """The object's page; `viewpage.action` finds pages and blog posts by their id, on Cloud and Data Center."""
-    is_page = _objects().get(event_name) in LINKED and kind is not ActivityType.DELETE
-    if not is_page or not isinstance(content_id, str) or not content_id.isascii() or not content_id.isdecimal():
-        return None
-    return f"{base_url.rstrip('/')}/pages/viewpage.action?pageId={content_id}"
+def _link(base_url: str, event_name: str, content_id: object, space_key: object) -> str | None:
+    """The object's page, if it is one that an address can be made for and it is not gone.
+
+    `viewpage.action` finds pages and blog posts by their id, on Cloud and Data Center; spaces have an address of their own on each.
+    """
+    base, thing = base_url.rstrip("/"), _objects().get(event_name)
+    if thing in LINKED and isinstance(content_id, str) and content_id.isascii() and content_id.isdecimal():
+        return f"{base}/pages/viewpage.action?pageId={content_id}"
+    if thing == "space" and isinstance(space_key, str) and not any(word in event_name for word in GONE):
+        is_cloud = (urlsplit(base).hostname or "").endswith(".atlassian.net")
+        return f"{base}/{'spaces' if is_cloud else 'display'}/{quote(space_key, safe='~')}"
+    return None
 
 
 @cache
