@@ -34,6 +34,7 @@ from uar.store.directory import Group, Person, save_groups, save_members, save_p
 GROUPS = 60
 AGAIN = 7
 FIRST_NAME = """document.querySelector("iframe").contentDocument.querySelector('.ag-row[row-index="0"] [col-id="person"]')?.innerText"""
+HITS = "document.querySelector('.st-key-people_pages')?.innerText"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -110,8 +111,14 @@ def measured(address: str) -> list[list[str]]:
 
         return [
             row("the list, from the address to its rows", *[lambda: _open(page, address)] * 4),
-            row("a click on a header", *[lambda: _changed(page, lambda: _header(page, "events"))] * AGAIN),
-            row("a search", *(lambda text=text: _changed(page, lambda: page.locator(".st-key-search input").fill(text)) for text in "123")),
+            row("a click on a header", *[lambda: _changed(page, FIRST_NAME, lambda: _header(page, "events"))] * AGAIN),
+            row(
+                "a search",
+                *(
+                    lambda text=text: _changed(page, HITS, lambda: page.locator(".st-key-search input").fill(text))
+                    for text in ("1", "12", "123")
+                ),
+            ),
             row("a row, until the drawer is whole", *(lambda place=place: _drawer(page, place) for place in range(AGAIN))),
         ]
 
@@ -125,11 +132,11 @@ def _header(page: Page, column: str) -> None:
     page.frame_locator("iframe").locator(f'.ag-header-cell[col-id="{column}"] .ag-header-cell-text').click()
 
 
-def _changed(page: Page, act: Callable[[], None]) -> None:
-    """Do something and wait until another person stands first."""
-    before = page.evaluate(FIRST_NAME)
+def _changed(page: Page, shown: str, act: Callable[[], None]) -> None:
+    """Do something and wait until something else is shown: another person first, another number of hits."""
+    before = page.evaluate(shown)
     act()
-    page.wait_for_function(f"before => (({FIRST_NAME}) ?? before) !== before", arg=before, polling=10)
+    page.wait_for_function(f"before => (({shown}) ?? before) !== before", arg=before, polling=10)
 
 
 def _drawer(page: Page, place: int) -> None:

@@ -185,7 +185,7 @@ def _spaces(spaces: pd.DataFrame) -> tuple[frozenset[int] | None, tuple[str, ...
     """The chosen spaces' ids, None for all, and their names."""
     ids = space_ids_by_label(spaces)
     remember_default("spaces", [])
-    chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces", disabled=not ids)
+    chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces" if ids else "None known")
     return (frozenset(ids[label] for label in chosen) or None), tuple(chosen)
 
 

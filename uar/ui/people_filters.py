@@ -132,7 +132,7 @@ def people_filters(slot: DeltaGenerator, groups: Sequence[str]) -> PeopleFilters
 
 def _choice(label: str, key: str, options: list[str], placeholder: str) -> frozenset[str]:
     remember_default(key, [])
-    chosen = st.multiselect(label, options, key=key, bind=BOUND, placeholder=placeholder, disabled=not options, on_change=first_page)
+    chosen = st.multiselect(label, options, key=key, bind=BOUND, placeholder=placeholder if options else "None known", on_change=first_page)
     return frozenset(str(one) for one in chosen)
 
 

@@ -32,6 +32,11 @@ ALL_PEOPLE, CLEAN_UP_LABEL = "Last active first", "Clean-up"
 CLEAN_UP_RULE = (
     "Clean-up lists who was never seen first, then whose last activity is the longest ago; deactivated accounts and apps come last."
 )
+SEEN_ONLY = "These are the people seen in events. A directory sync adds names, email addresses, groups, and everybody who never came"
+HOW_TO_SYNC = (
+    ": set UAR\\_CONFLUENCE\\_URLS and UAR\\_CONFLUENCE\\_CREDENTIALS, then run `python -m uar sync`. "
+    "A Cloud site with the Forge app needs neither: it is read once the app has delivered."
+)
 SIZE = 50
 
 
@@ -123,13 +128,7 @@ def show_notes(view: View, people: Everybody, known: Directory) -> None:
     if known.attempt and known.attempt.error:
         st.warning(f"The directory could not be read. {plain(known.attempt.error)}", icon=":material/sync_problem:")
     if not view.snapshot.people["synced_at"].notna().any():
-        st.markdown(
-            quiet(
-                "These are the people seen in events. A directory sync adds names, email addresses, groups, and everybody who never came: "
-                "set UAR\\_CONFLUENCE\\_URLS and UAR\\_CONFLUENCE\\_CREDENTIALS, then run `python -m uar sync`. "
-                "A Cloud site with the Forge app needs neither: it is read once the app has delivered."
-            )
-        )
+        st.markdown(quiet(SEEN_ONLY + ("." if known.attempt and known.attempt.error else HOW_TO_SYNC)))
     if note := _history_note(people.rules):
         st.markdown(quiet(note))
 

@@ -74,6 +74,7 @@ def page_rules(colors: Palette) -> str:
         .st-key-utility :is(button, a) p {{
           position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
         }}
+        .st-key-search {{ flex: 1 1 100%; width: 100%; max-width: none; }}
       }}
       [data-tag] :is(span[title], button) {{ color: {colors.background}; }}
     </style>"""
