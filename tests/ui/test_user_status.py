@@ -125,6 +125,7 @@ def test_a_young_recording_says_from_when_never_seen_can_be_said(open_page: Open
         ({"least": "60"}, lambda table: table["events"] >= 60),
         ({"where": "events.lessThanOrEqual.60"}, lambda table: table["events"] <= 60),
         ({"where": ["events.inRange.10~90", "person.contains.number"]}, lambda table: table["events"].between(10, 90)),
+        ({"where": "last_type.equals.Comment"}, lambda table: table["last_type"] == "comment"),
         ({"search": "nobody at all"}, lambda table: table["events"] < 0),
     ],
 )
@@ -237,7 +238,7 @@ def test_clean_up_begins_with_who_never_came_and_ends_with_who_cannot_be_cleaned
     assert between == sorted(between)
 
 
-@pytest.mark.parametrize("column", ["events", "active_days", "view", "person", "status"])
+@pytest.mark.parametrize("column", ["events", "active_days", "view", "person", "status", "last_type"])
 def test_an_order_is_that_of_the_column(seeded: Path, column: str) -> None:
     table = table_of(seeded)
     by = {

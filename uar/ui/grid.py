@@ -215,8 +215,6 @@ def _column(name: str, is_hidden: bool) -> dict[str, Any]:
         column |= {"type": "rightAligned", "valueFormatter": THOUSANDS} | _number_filter()
     elif name == "line":
         column |= {"sortable": False, "cellClass": "line", "minWidth": WIDTHS["line"]}
-    elif name == "last_type":
-        column |= {"sortable": False}
     else:
         column |= {"tooltipField": name, "sortingOrder": ["asc", "desc"]} | _text_filter()
     if name == "status":

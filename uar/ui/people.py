@@ -26,7 +26,7 @@ from uar.store.reads import groups, memberships
 from uar.store.sync_state import Attempt, attempts
 from uar.ui import data
 from uar.ui.frame import View
-from uar.ui.people_filters import CLEAN_UP, DEFAULT_SORT, KINDS, NEVER, SEEN, STATUSES, PeopleFilters, Where
+from uar.ui.people_filters import CLEAN_UP, DEFAULT_SORT, KINDS, NEVER, SEEN, STATUSES, TEXT_COLUMNS, PeopleFilters, Where
 
 Rows = NDArray[np.int64]
 DIRECTORY_FOR_S = 60.0
@@ -226,7 +226,7 @@ def _was_seen(days: pd.Series, seen: str) -> NDArray[np.bool_]:
 
 
 def _meets(table: pd.DataFrame, where: Where) -> NDArray[np.bool_]:
-    if where.comparison in TESTS and where.column in ("person", "status", "groups", "email"):
+    if where.comparison in TESTS and where.column in TEXT_COLUMNS:
         values = table[{"person": "display_name"}.get(where.column, where.column)]
         return TESTS[where.comparison](_folded(values), where.value.casefold()).to_numpy(dtype=bool, na_value=False)
     numbers = table["days_since_last_active" if where.column == "days" else where.column]
@@ -261,7 +261,7 @@ def _sort_values(table: pd.DataFrame, sort: tuple[str, str]) -> tuple[NDArray[np
     if column == "status":
         rank = {status.value: number for number, status in enumerate(STATUSES)}
         return _floats(table["status"].map(rank)), direction == "desc"
-    if column in ("groups", "email"):
+    if column in TEXT_COLUMNS:
         texts = _folded(table[column])
         ranks, _ = pd.factorize(texts, sort=True)
         return np.where((texts == "").to_numpy(dtype=bool), np.nan, ranks.astype(np.float64)), direction == "desc"

@@ -43,7 +43,7 @@ SEEN: dict[str, tuple[int, int | None]] = {
 CLEAN_UP: Final = "cleanup"
 PAGE_SIZES = (25, 50, 100, 250)
 MOST_EVENTS = 1_000_000_000
-TEXT_COLUMNS = {"person": "Person", "status": "Status", "groups": "Groups", "email": "Email"}
+TEXT_COLUMNS = {"person": "Person", "status": "Status", "groups": "Groups", "email": "Email", "last_type": "Last event type"}
 NUMBER_COLUMNS = {
     "days": "Days since last active",
     "active_days": "Active days",
