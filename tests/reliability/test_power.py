@@ -14,16 +14,19 @@ from uar.store.database import open_store
 
 CUTS = 2  # on each file system; `python -m tests.reliability.soak power` does many more
 
-# A worker whose spool leaves the syncing to the kernel, as SQLite's synchronous=NORMAL does.
+# A worker whose spool leaves the syncing to the kernel, as SQLite's synchronous=NORMAL does until its log is copied. What is acknowledged
+# waits there for a while, so that a cut at any moment finds some of it.
 UNSYNCED = """
 import runpy, sys
-from uar.capture import spool_file
+from uar.capture import drain, spool_file
 synced = spool_file.connected
 def unsynced(path, *, check):
     connection = synced(path, check=check)
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=100000")
     return connection
 spool_file.connected = unsynced
+drain.GATHER_S = 2.0
 sys.argv = ["uar", "worker"]
 runpy.run_module("uar", run_name="__main__")
 """

@@ -14,7 +14,7 @@ from tests.store.making import T0, act, generic, record, rows, specific
 from uar.activity import Activity, ActivityType, Twin, identity
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.reads import activity_columns, find_site, generation
-from uar.store.twins import TWIN_MS, act_code
+from uar.store.twins import TWIN_MS, _spans, act_code
 
 CREATE, COMMENT, LIKE = ActivityType.CREATE, ActivityType.COMMENT, ActivityType.LIKE
 STORED = "SELECT key, type, occurred_at FROM activities ORDER BY occurred_at, key"
@@ -201,3 +201,16 @@ def test_any_history_leaves_what_the_rule_says(store: Engine, batches: list[list
     fresh = Follower()
     fresh.refresh(store)
     assert sorted(follower.rows) == sorted(fresh.rows)
+
+
+def test_the_notices_of_a_busy_account_are_looked_up_together() -> None:
+    def at(person: int, *times: int) -> list[dict[str, Any]]:
+        return [{"person_id": person, "occurred_at": time} for time in times]
+
+    busy = at(1, *range(0, 100 * TWIN_MS, 1_000))
+    apart = at(2, 0, 2 * TWIN_MS, 4 * TWIN_MS + 1)
+    assert _spans([*apart[::-1], *busy]) == [
+        (1, -TWIN_MS, 100 * TWIN_MS - 1_000 + TWIN_MS),
+        (2, -TWIN_MS, 3 * TWIN_MS),
+        (2, 3 * TWIN_MS + 1, 5 * TWIN_MS + 1),
+    ]

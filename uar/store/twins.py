@@ -101,9 +101,23 @@ def _mirrored(row: Row) -> tuple[int, int, int]:
 
 
 def _stored_near(connection: Connection, twins: Sequence[Row]) -> dict[Act, list[Row]]:
-    """Stored notices of the same acts within a minute, by act."""
-    wanted = [(row["person_id"], row["act"] & ~GENERIC, row["occurred_at"]) for row in twins]
-    return _grouped(_sought(connection, NEAR, wanted).mappings())
+    """Stored notices of the same acts at about the same time, by act."""
+    acts = {row["act"] & ~GENERIC for row in twins}
+    found = _sought(connection, NEAR, _spans(twins), [*acts, *(act | GENERIC for act in acts)])
+    return _grouped(found.mappings())
+
+
+def _spans(twins: Sequence[Row]) -> list[tuple[int, int, int]]:
+    """Person, begin and end of the times within a minute of these notices; what overlaps is one span, so that the many notices of a program
+    that works under one account are not each compared with all of them."""
+    spans: list[tuple[int, int, int]] = []
+    for person, at in sorted({(row["person_id"], row["occurred_at"]) for row in twins}):
+        last = spans[-1] if spans else None
+        if last is not None and last[0] == person and at - TWIN_MS <= last[2]:
+            spans[-1] = person, last[1], at + TWIN_MS
+        else:
+            spans.append((person, at - TWIN_MS, at + TWIN_MS))
+    return spans
 
 
 def _grouped(found: Iterable[Mapping[Any, Any]]) -> dict[Act, list[Row]]:
@@ -120,34 +134,40 @@ def _stored_keys(connection: Connection, twins: Sequence[Row]) -> set[tuple[int,
     return {(row.person_id, bytes(row.key)) for row in _sought(connection, KEYS, wanted)}
 
 
-def _sought(connection: Connection, statement: str, wanted: Sequence[tuple[Any, ...]]) -> CursorResult[Any]:
+def _sought(connection: Connection, statement: str, wanted: Sequence[tuple[Any, ...]], acts: Sequence[int] = ()) -> CursorResult[Any]:
     """Runs a query that joins `sought`, the wanted tuples as a table. They go as one parameter: a statement that spells a thousand of them
     takes longer to write than to run."""
-    columns = zip(*wanted, strict=True)
+    given: dict[str, Any]
     if is_postgresql(connection):
-        given: dict[str, Any] = {f"column_{place}": list(column) for place, column in enumerate(columns)}
-        return connection.execute(text(statement.format(**POSTGRESQL)), given)
-    return connection.execute(text(statement.format(**SQLITE)), {"wanted": orjson.dumps(wanted).decode()})
+        given = {f"column_{place}": list(column) for place, column in enumerate(zip(*wanted, strict=True))}
+        query = text(statement.format(**POSTGRESQL))
+        given |= {"acts": list(acts)} if acts else {}
+    else:
+        given = {"wanted": orjson.dumps(wanted).decode()}
+        query = text(statement.format(**SQLITE))
+        given |= {"acts": orjson.dumps(acts).decode()} if acts else {}
+    return connection.execute(query, given)
 
 
-# The wanted tuples as a table, and how its second column becomes a key.
+# The wanted tuples as a table, the wanted acts, and how a table's second column becomes a key.
 SQLITE = {
-    "three": "SELECT value ->> 0 AS person_id, value ->> 1 AS act, value ->> 2 AS at FROM json_each(:wanted)",
+    "spans": "SELECT value ->> 0 AS person_id, value ->> 1 AS low, value ->> 2 AS high FROM json_each(:wanted)",
+    "acts": "IN (SELECT value FROM json_each(:acts))",
     "two": "SELECT value ->> 0 AS person_id, unhex(value ->> 1) AS key FROM json_each(:wanted)",
 }
 POSTGRESQL = {
-    "three": "SELECT * FROM unnest(CAST(:column_0 AS bigint[]), CAST(:column_1 AS bigint[]), CAST(:column_2 AS bigint[]))"
-    " AS given (person_id, act, at)",
+    "spans": "SELECT * FROM unnest(CAST(:column_0 AS bigint[]), CAST(:column_1 AS bigint[]), CAST(:column_2 AS bigint[]))"
+    " AS given (person_id, low, high)",
+    "acts": "= ANY(CAST(:acts AS bigint[]))",
     "two": "SELECT person_id, decode(hex, 'hex') AS key FROM unnest(CAST(:column_0 AS bigint[]), CAST(:column_1 AS text[]))"
     " AS given (person_id, hex)",
 }
 # CROSS JOIN makes SQLite begin with the wanted ones (sqlite.org/optoverview.html#crossjoin).
-NEAR = f"""
-    WITH sought AS ({{three}})
+NEAR = """
+    WITH sought AS ({spans})
     SELECT a.id, a.site_id, a.person_id, a.occurred_at, a.type, a.space_id, a.act
     FROM sought CROSS JOIN activities AS a
-    WHERE a.person_id = sought.person_id AND a.occurred_at > sought.at - {TWIN_MS} AND a.occurred_at < sought.at + {TWIN_MS}
-        AND (a.act = sought.act OR a.act = sought.act + {GENERIC})
+    WHERE a.person_id = sought.person_id AND a.occurred_at > sought.low AND a.occurred_at < sought.high AND a.act {acts}
 """
 KEYS = """
     WITH sought AS ({two})
