@@ -238,12 +238,13 @@ def test_clean_up_begins_with_who_never_came_and_ends_with_who_cannot_be_cleaned
     assert between == sorted(between)
 
 
-@pytest.mark.parametrize("column", ["events", "active_days", "view", "person", "status", "last_type"])
+@pytest.mark.parametrize("column", ["events", "active_days", "view", "person", "status", "last_type", "line"])
 def test_an_order_is_that_of_the_column(seeded: Path, column: str) -> None:
     table = table_of(seeded)
     by = {
         "person": table["display_name"].str.casefold(),
         "status": table["status"].map({"Active": 0, "Low": 1, "App": 8}),
+        "line": table["line"].map(lambda line: sum(day != "▁" for day in line)),
     }.get(column, table.get(column))
     assert by is not None
     up = by.iloc[ordered(table, (column, "asc"), Names(table))].tolist()

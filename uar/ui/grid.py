@@ -19,7 +19,7 @@ from st_aggrid.shared import StAggridTheme
 
 from uar.activity import ActivityType
 from uar.report.status import Status, local_date
-from uar.ui.people_filters import COLUMNS, NUMBER_COLUMNS, Where, current_where, set_sort, set_where, where_of
+from uar.ui.people_filters import NUMBER_COLUMNS, SORTABLE, Where, current_where, set_sort, set_where, where_of
 from uar.ui.theme import DARK, Palette
 from uar.ui.words import short_date
 
@@ -118,7 +118,7 @@ def _told(answer: Any) -> None:
     match told.get("event"):
         case "sortChanged":
             column, _, direction = str(told.get("sort", "")).rpartition("-")
-            set_sort(column if column in COLUMNS else "", direction)
+            set_sort(column if column in SORTABLE else "", direction)
         case "filterChanged":
             where = tuple(filter(None, (_where(column, model) for column, model in (told.get("filter") or {}).items())))
             st.session_state["grid.where"] = where
@@ -214,7 +214,7 @@ def _column(name: str, is_hidden: bool) -> dict[str, Any]:
     elif name in NUMBER_COLUMNS:
         column |= {"type": "rightAligned", "valueFormatter": THOUSANDS} | _number_filter()
     elif name == "line":
-        column |= {"sortable": False, "cellClass": "line", "minWidth": WIDTHS["line"]}
+        column |= {"cellClass": "line", "minWidth": WIDTHS["line"]}
     else:
         column |= {"tooltipField": name, "sortingOrder": ["asc", "desc"]} | _text_filter()
     if name == "status":

@@ -18,7 +18,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from uar.report.memo import Memo
-from uar.report.people import by_name, group_names, newest_first, people_table
+from uar.report.people import LINE_BLOCKS, LINE_DAYS, by_name, group_names, newest_first, people_table
 from uar.report.status import Rules, Status
 from uar.report.streaks import WorkingDays
 from uar.store.database import StoreError, StoreUnavailable, read_transaction
@@ -258,6 +258,8 @@ def _sort_values(table: pd.DataFrame, sort: tuple[str, str]) -> tuple[NDArray[np
         return _clean_up(table), False
     if column == "days":  # by the instant, which is finer
         return _floats(table["last_active_at"]), direction == "asc"
+    if column == "line":
+        return _days_in(table["line"]), direction == "desc"
     if column == "status":
         rank = {status.value: number for number, status in enumerate(STATUSES)}
         return _floats(table["status"].map(rank)), direction == "desc"
@@ -266,6 +268,13 @@ def _sort_values(table: pd.DataFrame, sort: tuple[str, str]) -> tuple[NDArray[np
         ranks, _ = pd.factorize(texts, sort=True)
         return np.where((texts == "").to_numpy(dtype=bool), np.nan, ranks.astype(np.float64)), direction == "desc"
     return _floats(table[column]), direction == "desc"
+
+
+def _days_in(lines: pd.Series) -> NDArray[np.float64]:
+    """On how many days of its line somebody was active."""
+    days = lines.to_numpy(dtype=f"<U{LINE_DAYS}").view("<U1").reshape(len(lines), LINE_DAYS)
+    active: NDArray[np.float64] = ((days != LINE_BLOCKS[0]) & (days != "")).sum(axis=1, dtype=np.float64)
+    return active
 
 
 def _clean_up(table: pd.DataFrame) -> NDArray[np.float64]:

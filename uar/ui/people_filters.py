@@ -52,6 +52,7 @@ NUMBER_COLUMNS = {
     "events": "Events",
 } | {kind.key: kind.label for kind in ActivityType}
 COLUMNS = TEXT_COLUMNS | NUMBER_COLUMNS
+SORTABLE = COLUMNS | {"line": "Last 30 days"}
 COMPARISONS = {
     "contains": "contains", "equals": "is", "startsWith": "starts with",
     "greaterThanOrEqual": "at least", "lessThanOrEqual": "at most", "inRange": "from",
@@ -160,7 +161,7 @@ def sort_of(text: str) -> tuple[str, str]:
     if nearest_option(text, (CLEAN_UP,)) and text:
         return CLEAN_UP, ""
     column, _, direction = text.strip().lower().rpartition("-")
-    return (column, direction) if column in COLUMNS and direction in ("asc", "desc") else DEFAULT_SORT
+    return (column, direction) if column in SORTABLE and direction in ("asc", "desc") else DEFAULT_SORT
 
 
 def set_sort(column: str, direction: str) -> None:
