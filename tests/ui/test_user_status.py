@@ -252,7 +252,7 @@ def test_an_order_is_that_of_the_column(seeded: Path, column: str) -> None:
     assert by.iloc[ordered(table, (column, "desc"), Names(table))].tolist() == up[::-1]
 
 
-def with_people(folder: Path, count: int, events: int = 20) -> None:
+def with_people(folder: Path, count: int, events: int = 500) -> None:
     """A new store with so many people of a directory, who did nothing, and the last events of the small site."""
     engine = new_store(folder)
     now = int(time.time() * 1000)
