@@ -38,15 +38,16 @@ def fill(engine: Engine, site: str = "wiki") -> None:
 
 
 def activities(site: str) -> list[Activity]:
-    """Person p acts on every day whose number is divisible by p + 1, at p + 8 o'clock UTC; the last days come first in the list."""
+    """Person p acts on every (p + 1)th day back from today, at p + 8 o'clock UTC; the last days come first in the list."""
     midnight = datetime.fromtimestamp(time.time(), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = int(midnight.weekday() == 6)  # else who acts once a week would act on quiet Sundays only
     found = []
-    for back in range(DAYS):
+    for back in range(first, DAYS):
         day = midnight - timedelta(days=back)
         if day.weekday() == 6:
             continue
         for person in range(PEOPLE + 1):
-            if back % (person + 1) == 0:
+            if (back - first) % (person + 1) == 0:
                 found.extend(_of_day(site, person, day))
     now = int(time.time() * 1000)
     return [act for act in found if act.occurred_at <= now]
