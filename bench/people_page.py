@@ -8,17 +8,10 @@ Every wait is for what a viewer sees.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from bench.engines import scratch
 from bench.loading import fill
+from bench.serving import dashboard
 from bench.site import Site
 from bench.timing import milliseconds, table, timed
 from uar.store.database import migrate, open_store, write_transaction
@@ -33,6 +27,7 @@ from uar.store.directory import Group, Person, save_groups, save_members, save_p
 
 GROUPS = 60
 AGAIN = 7
+WARM_UP_S = 20.0  # goes on behind the dashboard's first answers
 FIRST_NAME = """document.querySelector("iframe").contentDocument.querySelector('.ag-row[row-index="0"] [col-id="person"]')?.innerText"""
 HITS = "document.querySelector('.st-key-people_pages')?.innerText"
 
@@ -47,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with scratch() as folder:
         _, took = timed(lambda: store(folder, site))
         print(f"{site.people:,} people, {site.activities:,} activities; stored in {took / 1000:.0f} s.\n", flush=True)
-        with dashboard(folder) as address:
-            print(table(["what", "first", "median of the next", "received"], measured(address)))
+        with dashboard(folder) as port:
+            time.sleep(WARM_UP_S)
+            print(table(["what", "first", "median of the next", "received"], measured(f"http://127.0.0.1:{port}")))
 
 
 def store(folder: Path, site: Site) -> None:
@@ -65,31 +61,6 @@ def store(folder: Path, site: Site) -> None:
         for number in range(GROUPS):
             save_members(connection, groups[f"team-{number}"], ids[number::GROUPS])
     engine.dispose()
-
-
-@contextmanager
-def dashboard(folder: Path) -> Iterator[str]:
-    """The address of a dashboard over this data folder, once it has loaded its mirror."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    environment = os.environ | {"UAR_DATA_DIR": str(folder), "UAR_DASHBOARD_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", "uar", "dashboard"], env=environment)
-    try:
-        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
-            time.sleep(0.2)
-        time.sleep(20)  # the warm-up goes on behind the first answers
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except (urllib.error.URLError, OSError):
-        return False
-    return True
 
 
 def measured(address: str) -> list[list[str]]:

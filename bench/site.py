@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-SECOND_MS, HOUR_MS, DAY_MS = 1000, 3_600_000, 86_400_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 TYPE_SHARES = (0.78, 0.03, 0.08, 0.005, 0.04, 0.03, 0.02, 0.01, 0.002, 0.003)
 WEEKDAY_WEIGHTS = (1.0, 1.1, 1.1, 1.0, 0.8, 0.08, 0.06)
 OFFSET_HOURS = (-8, -5, 0, 1, 1, 1, 5.5, 9)

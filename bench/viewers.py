@@ -10,16 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,13 +23,12 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.loading import fill
+from bench.serving import dashboard
 from bench.site import Site
 from bench.timing import milliseconds, table
-from tests.reliability.postgres import free_port
 from uar.store.database import migrate, open_store
 
 PAUSE_S = 2.0
-READY_S = 60.0
 TYPES = ("View", "Create", "Update", "Comment")
 
 
@@ -113,32 +106,6 @@ async def watched(port: int, viewers: int, seconds: float) -> list[float]:
     return [answer for person in people for answer in person.answers]
 
 
-@contextmanager
-def dashboard(folder: Path) -> Iterator[int]:
-    """The port of a dashboard on the store in this folder, with its mirror loaded."""
-    port = free_port()
-    given = os.environ | {"UAR_DATA_DIR": str(folder), "UAR_DASHBOARD_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", "uar", "dashboard"], env=given)
-    try:
-        deadline = time.monotonic() + READY_S
-        while not _is_up(port):
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError("the dashboard does not start")
-            time.sleep(0.2)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _is_up(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 def main() -> None:
     """Fills a store, serves it, lets the viewers click, and prints one line."""
     parser = argparse.ArgumentParser(prog="python -m bench.viewers", description="Measure the dashboard under many viewers.")
@@ -157,7 +124,7 @@ def main() -> None:
             rows = []
             for count in dict.fromkeys((1, options.viewers)):
                 answers = asyncio.run(watched(port, count, options.seconds))
-                cuts = statistics.quantiles(answers, n=20)
+                cuts = statistics.quantiles(answers, n=20, method="inclusive")
                 shown = [milliseconds(1000 * value) for value in (statistics.median(answers), cuts[-1], max(answers))]
                 rows.append([str(count), f"{len(answers):,}", *shown])
     print(f"\n## Dashboard: {options.people:,} people, each viewer a click every {PAUSE_S:.0f} s\n")

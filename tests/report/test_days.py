@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from tests.report.recount import Act, counted, mirror_of, naive_calendar
 from tests.report.strategies import questions
 from uar.activity import ActivityType
-from uar.report.days import calendar, person_counts, presence
+from uar.report.counting import counted_people, day_groups, days_in_range, events_by_person, seen
+from uar.report.days import calendar
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 
@@ -40,13 +41,12 @@ def test_the_calendar_equals_a_naive_recount(question: tuple[list[Act], Selectio
 def test_who_was_active_when_and_how_often_equals_a_naive_recount(question: tuple[list[Act], Selection]) -> None:
     acts, selection = question
     mirror = mirror_of(acts)
-    people, active = presence(mirror, selection)
+    people, is_counted = mirror.people.ids, counted_people(mirror, selection)
+    active = seen(mirror, selection, days_in_range(selection), day_groups(selection))
     found = {(day, act.person) for day, act in counted(acts, selection) if act.person}
     days = [selection.first.toordinal() + row for row in range(len(active))]
     assert {(date.fromordinal(days[row]), int(people[column])) for row, column in np.argwhere(active)} == found
-    events = person_counts(mirror, selection)
-    assert events.people.tolist() == people.tolist() == sorted(people.tolist())
-    for person, by_type in zip(people, events.events, strict=True):
+    for person, by_type in zip(people[is_counted], events_by_person(mirror, selection)[is_counted], strict=True):
         kinds = [act.type for _, act in counted(acts, selection) if act.person == person]
         assert by_type.tolist() == [kinds.count(kind) for kind in ActivityType]
 

@@ -17,9 +17,7 @@ class Answer:
     is_last: bool = False
 
 
-def make_answer(
-    status: int, text: str, content_type: str = "text/plain; charset=utf-8", *, is_last: bool = False, **headers: str
-) -> Answer:
+def make_answer(status: int, text: str, content_type: str = PLAIN, *, is_last: bool = False, **headers: str) -> Answer:
     """An answer with a fixed body; header names are written with underscores."""
     return bytes_answer(status, text.encode(), content_type, is_last=is_last, **headers)
 

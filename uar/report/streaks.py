@@ -100,7 +100,7 @@ def kpis(
 def person_streaks(active: Bools, *, first: date, today: date, skipped: Bools | None = None) -> PersonStreaks:
     """Streaks of many people at once, by the rules of `kpis`.
 
-    `active` is bool [days of the range from `first`, people], as in `days.presence`; `skipped` is bool [days], True for days that are
+    `active` is bool [days of the range from `first`, people], as in `counting.seen`; `skipped` is bool [days], True for days that are
     off or unknown (see `skipped_days`; it may go on after the range), None if there are none.
     """
     days, people = active.shape
