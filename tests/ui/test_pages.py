@@ -6,6 +6,7 @@ import re
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,8 @@ from uar.report.streaks import WorkingDays, kpis
 from uar.store.database import open_store, read_transaction, write_transaction
 from uar.store.reads import site_names
 from uar.store.retention import prune
-from uar.store.writes import record_activities
+from uar.store.writes import ensure_site, record_activities
+from uar.ui import data
 
 TABS = ("", "pages/user_status.py")
 BERLIN = "Europe/Berlin"
@@ -309,10 +311,49 @@ def test_several_sites_have_a_picker_and_the_sample_comes_last(open_page: Open, 
     engine.dispose()
     page = open_page()
     assert page.selectbox(key="site").options == ["alpha", "zeta", "sample"]
-    assert not page.expander
+    assert not page.info
     sample = open_page({"site": "sample"})
-    assert "Sample data" in sample.expander[0].label
+    assert "Sample data" in sample.info[0].value
     assert sample.query_params["site"] == "sample"
+
+
+@pytest.fixture
+def with_source(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site that the settings expect deliveries from."""
+    monkeypatch.setenv("UAR_DATACENTER_SECRETS", "wiki=a-secret-of-some-length")
+
+
+@pytest.mark.usefixtures("with_source")
+def test_the_sample_site_can_be_seen_beside_data_of_ones_own(open_page: Open, data_dir: Path) -> None:
+    engine = new_store(data_dir)
+    for site in ("wiki", "sample"):
+        fill(engine, site)
+    page = open_page({"site": "sample"})
+    assert any("Sample data" in note.value and "wiki" in note.value for note in page.info)
+    assert not page.expander
+    assert not page.success
+    assert len(page.metric) == 4
+
+
+@pytest.mark.usefixtures("with_source")
+def test_a_site_without_events_waits_beside_one_that_has_them(open_page: Open, data_dir: Path) -> None:
+    engine = new_store(data_dir)
+    fill(engine, "zeta")
+    with write_transaction(engine) as connection:
+        ensure_site(connection, "alpha")
+    page = open_page({"site": "alpha"})
+    assert any("Listening" in text.value for text in page.markdown)
+    fill(engine, "alpha")
+    page.button(key="refresh").click().run()
+    assert len(page.metric) == 4
+
+
+@pytest.mark.usefixtures("with_source")
+def test_a_store_lost_while_the_page_waits_is_said_in_a_sentence(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uar.ui.setup._sites_with_data", Mock(side_effect=data.OutOfOrder("No store")))
+    page = open_page()
+    assert [note.value for note in page.warning] == ["No store"]
+    assert not page.exception
 
 
 def test_the_sample_site_is_one_click_away(open_page: Open, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,13 +94,13 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
     site = _asked_site(names)
     snapshot = _snapshot(sites, site) if site else None
     if site is None or snapshot is None:
-        _show_setup(title, head, settings, None, own_zone)
+        _show_setup(title, head, settings, None, None, own_zone)
     first_day = _recorded_from(snapshot, own_zone)
     address.settle(address.nearest_filters(names, snapshot.spaces, first_day, now, own_zone))
     if len(names) > 1:
         st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
     if snapshot.is_blank and not (is_list and known_people(snapshot)):
-        _show_setup(title, head, settings, snapshot, own_zone)
+        _show_setup(title, head, settings, site, snapshot, own_zone)
     filters = sidebar(snapshot.spaces, snapshot.app_ids, first_day, own_zone, now)
     with head:
         utility_bar(title, settings, snapshot, filters.zone)
@@ -123,10 +123,10 @@ def known_people(snapshot: Snapshot) -> int:
     return int(snapshot.people["account_id"].notna().sum())
 
 
-def _show_setup(title: str, head: DeltaGenerator, settings: Settings, snapshot: Snapshot | None, zone: str) -> NoReturn:
+def _show_setup(title: str, head: DeltaGenerator, settings: Settings, site: str | None, snapshot: Snapshot | None, zone: str) -> NoReturn:
     with head:
         utility_bar(title, settings, snapshot, zone)
-    setup.show_setup(settings, known_people(snapshot) if snapshot else 0)
+    setup.show_setup(settings, site, known_people(snapshot) if snapshot else 0)
     st.stop()
 
 

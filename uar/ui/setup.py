@@ -15,13 +15,18 @@ from uar.ui import data
 from uar.ui.words import counted, plain, quiet
 from uar.up import address
 
+SAMPLE_ICON = ":material/science:"
+LISTEN_S = 2.0
 WIDTH_PX = 960  # longer lines are hard to read
 SAMPLE_TEXT = "200 invented people and 14 months of activity. It becomes a site of its own beside yours."
 TEST_NOTE = "It reads the secret from your shell's environment and counts as one event of the account `test-delivery`."
 
 
-def show_setup(settings: Settings, known: int) -> None:
-    """Draw the steps. The first event makes the page appear by itself. `known` people may be there already, from a directory."""
+def show_setup(settings: Settings, site: str | None, known: int) -> None:
+    """Draw the steps. The first event of `site` makes the page appear by itself, or that of any site as long as there is none.
+
+    `known` people may be there already, from a directory.
+    """
     with st.container(width=WIDTH_PX):
         if known:
             people = counted(known, "person", "people")
@@ -29,7 +34,7 @@ def show_setup(settings: Settings, known: int) -> None:
                 st.markdown(f"No event has arrived yet. {people} of the directory can be seen already:", width="content")
                 st.page_link("pages/user_status.py", label="User Status", icon=":material/group:", width="content")
         with st.container(border=True):
-            _first_step(settings)
+            _first_step(settings, site)
         with st.container(border=True):
             st.header("Or look around first", anchor=False)
             st.markdown(SAMPLE_TEXT)
@@ -39,15 +44,21 @@ def show_setup(settings: Settings, known: int) -> None:
 
 def show_sample_note(settings: Settings) -> None:
     """Say that what is shown is invented, and how to see the own site instead."""
-    with st.expander("**Sample data.** People and activity are invented. See how to connect your Confluence.", icon=":material/science:"):
-        _first_step(settings)
+    own = _sites_with_data()
+    if own:
+        st.info(
+            f"**Sample data.** People and activity are invented. Your own data is at “Site”: {plain(', '.join(own))}.", icon=SAMPLE_ICON
+        )
+        return
+    with st.expander("**Sample data.** People and activity are invented. See how to connect your Confluence.", icon=SAMPLE_ICON):
+        _first_step(settings, None)
 
 
-def _first_step(settings: Settings) -> None:
+def _first_step(settings: Settings, site: str | None) -> None:
     if settings.has_source():
         st.header("Waiting for the first event", anchor=False)
         _connected(settings)
-        _listening()
+        _listening(site)
     else:
         st.header("Connect Confluence", anchor=False)
         _how_to_connect()
@@ -125,22 +136,25 @@ def _secret_of(name: str, variable: str, site: str) -> str:
     return f"""{name}=$(printf '%s' "${variable}" | tr ' ' '\\n' | sed -n 's/^{pattern}=//p' | head -n 1)"""
 
 
-@st.fragment(run_every=2)
-def _listening() -> None:
-    arrived = _first_site_with_data()
+@st.fragment(run_every=LISTEN_S)
+def _listening(site: str | None) -> None:
+    """Runs the page again only when that changes what it shows: another site's events would have it run for ever."""
+    try:
+        arrived = [name for name in _sites_with_data() if site in (None, name)]
+    except data.OutOfOrder as error:
+        st.warning(plain(str(error)), icon=":material/cloud_off:")
+        return
     if arrived:
-        st.session_state["setup.first_event"] = arrived
+        st.session_state["setup.first_event"] = arrived[0]
         st.rerun()
     st.markdown(":material/sensors: Listening. This page changes by itself as soon as the first event is here.")
 
 
-def _first_site_with_data() -> str | None:
-    """The first real site that has an activity."""
+def _sites_with_data() -> list[str]:
+    """The real sites that have an activity."""
     sites = data.sites()
-    for site_id, name in zip(sites["id"], sites["name"], strict=True):
-        if name != SAMPLE_SITE and data.snapshot(int(site_id), max_age_s=1.0).mirror.activities:
-            return str(name)
-    return None
+    rows = zip(sites["id"], sites["name"], strict=True)
+    return [str(name) for number, name in rows if name != SAMPLE_SITE and data.snapshot(int(number), LISTEN_S).mirror.activities]
 
 
 def _load_sample() -> None:
