@@ -19,11 +19,12 @@ from tests.capture.test_spool import wait_for
 from uar.activity import Activity, ActivityType, Source
 from uar.capture.catalog import Entry, lookup
 from uar.capture.delivery import Delivery
-from uar.capture.drain import Drain, Writer
+from uar.capture.drain import Drain, Writer, rest_s
 from uar.capture.metrics import Metrics
 from uar.capture.replay import replay
 from uar.capture.spool import Spool
-from uar.capture.store_writer import StoreWriter
+from uar.capture.spool_file import Mark
+from uar.capture.store_writer import Brought, Counts, StoreWriter
 from uar.config import Settings, load_settings
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction
 
@@ -60,6 +61,7 @@ class Line:
         values = {"site": "acme", "delivery_id": None, "received_at": NOW + self._sent} | changes
         self._sent += 1
         self.spool.append(Delivery(source=source, event_name=event_name, body=body, **values), None)
+        self.spool.hand_over()
 
     def settle(self) -> None:
         """Waits until everything sent is in the store."""
@@ -166,6 +168,51 @@ def test_rubbish_between_good_deliveries_stops_nothing(line: Line, store: Engine
         (Source.DATACENTER, "quarantined"): 30,
         (Source.CONNECT, "quarantined"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("cores", "late_s", "expected"), [(0.2, 1.0, 0.0), (0.69, 1.0, 0.0), (0.7, 1.0, 1.8), (1.3, 29.0, 1.8), (1.3, 30.0, 0.0)]
+)
+def test_a_busy_worker_is_left_alone_until_the_store_is_late(cores: float, late_s: float, expected: float) -> None:
+    assert rest_s(0.2, cores, late_s) == pytest.approx(expected)
+
+
+class Backlog:
+    """A writer to which there is no end; each batch takes 20 ms."""
+
+    def __init__(self, newest_received_at: int) -> None:
+        self.batches = 0
+        self._newest_received_at = newest_received_at
+
+    def open(self, worker: str, started_at: int) -> int:
+        return 1
+
+    def bring(self, refused: Counts, at: int) -> Brought:
+        time.sleep(0.02)
+        self.batches += 1
+        return Brought(1, False, Mark(), self._newest_received_at, {})
+
+    def beat(self, coverage_id: int, refused: Counts, at: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("busy", "age_s", "is_resting"), [(0.0, 1, True), (0.0, 60, False), (99.0, 1, False)])
+def test_batches_follow_each_other_slowly_in_a_burst(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, age_s: int, is_resting: bool
+) -> None:
+    monkeypatch.setattr(uar.capture.drain, "BUSY", busy)
+    monkeypatch.setattr(uar.capture.drain, "SHARE", 0.02)
+    backlog = Backlog(NOW - 1000 * age_s)
+    line = Line(tmp_path, backlog)
+    began_at = time.monotonic()
+    line.spool.arrived.set()
+    line.drain.start()
+    wait_for(lambda: backlog.batches >= 2, 15)
+    assert (time.monotonic() - began_at > 0.9) is is_resting
+    line.stop()
 
 
 def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, store: Engine) -> None:

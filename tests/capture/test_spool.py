@@ -63,9 +63,16 @@ def spool(tmp_path: Path, reports: Reports) -> Iterator[Spool]:
     opened.stop(5)
 
 
+def keep(spool: Spool, delivery: Delivery, waiter: object) -> None:
+    """One delivery that came alone."""
+    spool.append(delivery, waiter)
+    spool.hand_over()
+
+
 def fill(spool: Spool, reports: Reports, numbers: range, body: bytes = b"{}") -> None:
     for number in numbers:
         spool.append(made(number, body), number)
+    spool.hand_over()
     assert all(reports.wait(number) for number in numbers)
 
 
@@ -88,7 +95,7 @@ def test_a_reported_delivery_is_in_the_file(spool: Spool, reports: Reports, tmp_
 
 def test_deliveries_come_back_whole_and_in_order(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     odd = Delivery(Source.FORGE, "site", None, None, 5, bytes(range(256)))
-    spool.append(odd, "odd")
+    keep(spool, odd, "odd")
     fill(spool, reports, range(700))
     taken = take(tmp_path / "spool.db")
     assert [spooled.delivery for spooled in taken] == [odd, *map(made, range(700))]
@@ -122,14 +129,29 @@ def test_the_age_of_the_oldest_that_waits_is_known_without_reading_the_file(spoo
     wait_for(lambda: spool.oldest_received_at is None)
 
 
-def test_many_deliveries_share_a_commit(spool: Spool, reports: Reports, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "groups"), [(1, [1]), (128, [128]), (129, [129]), (700, [500, 200])])
+def test_what_is_handed_over_together_is_committed_together(
+    tmp_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch, count: int, groups: list[int]
+) -> None:
+    monkeypatch.setattr(uar.capture.spool, "IDLE_S", 60.0)
+    spool = Spool(tmp_path / "spool.db", LIMIT, reports)
+    fill(spool, reports, range(count))
+    spool.stop(5)
+    assert reports.groups == groups
+
+
+def test_nothing_waits_long_for_being_handed_over(spool: Spool, reports: Reports) -> None:
+    spool.append(made(1), 1)
+    assert reports.wait(1)
+
+
+def test_many_threads_share_a_spool(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     threads = [threading.Thread(target=fill, args=(spool, reports, range(start, start + 200))) for start in range(0, 1600, 200)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(reports.seen) == 1600
-    assert max(reports.groups) > 1
     assert spool.depth == len(take(tmp_path / "spool.db")) == 1600
 
 
@@ -159,7 +181,7 @@ def test_a_closing_spool_keeps_what_is_queued_and_takes_no_more(tmp_path: Path, 
 def test_a_full_spool_takes_no_more_until_it_is_drained(tmp_path: Path, reports: Reports) -> None:
     spool = Spool(tmp_path / "spool.db", 1024 * 1024, reports)
     for number in range(9):
-        spool.append(made(number, b"x" * 100_000), number)
+        keep(spool, made(number, b"x" * 100_000), number)
         reports.wait(number)
     with pytest.raises(SpoolFull):
         spool.append(made(10, b"x" * 200_000), 10)
@@ -179,7 +201,7 @@ def test_a_full_disk_is_reported_and_survived(spool: Spool, reports: Reports, tm
     fill(spool, reports, range(2))
     pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
     spool._connection.execute(f"PRAGMA max_page_count = {pages}")
-    spool.append(made(2, b"x" * 100_000), "too much")
+    keep(spool, made(2, b"x" * 100_000), "too much")
     assert reports.wait("too much") is False
     assert spool.is_writable is False
     assert len(take(tmp_path / "spool.db")) == 2
@@ -193,7 +215,7 @@ def test_a_foreign_lock_is_not_waited_for_for_ever(spool: Spool, reports: Report
     with closing(sqlite.connect(str(tmp_path / "spool.db"), isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         started_at = time.monotonic()
-        spool.append(made(1), 1)
+        keep(spool, made(1), 1)
         assert reports.wait(1) is False
         assert time.monotonic() - started_at < 1.5
         foreign.execute("ROLLBACK")
@@ -203,7 +225,7 @@ def test_a_foreign_lock_is_not_waited_for_for_ever(spool: Spool, reports: Report
 def test_a_file_that_was_removed_is_never_acknowledged_into(spool: Spool, reports: Reports, tmp_path: Path) -> None:
     fill(spool, reports, range(2))
     (tmp_path / "spool.db").rename(tmp_path / "moved.db")
-    spool.append(made(2), 2)
+    keep(spool, made(2), 2)
     assert reports.wait(2) is False
     fill(spool, reports, range(3, 5))
     taken = take(tmp_path / "spool.db")
@@ -217,7 +239,7 @@ def test_a_place_in_a_file_that_was_replaced_deletes_nothing_of_the_new_one(spoo
     with closing(SpoolReader(path)) as reader:
         read = reader.take(Mark(), 100, LIMIT)[-1].mark
         path.rename(tmp_path / "moved.db")
-        spool.append(made(5), 5)
+        keep(spool, made(5), 5)
         assert reports.wait(5) is False
         fill(spool, reports, range(6, 9))
         assert [spooled.delivery for spooled in reader.take(read, 100, LIMIT)] == [*map(made, range(5)), *map(made, range(6, 9))]

@@ -64,7 +64,7 @@ class Worker:
         self._pages = {"/healthz": lambda: answers.ALIVE, "/readyz": self._readiness, "/metrics": self._metrics_page}
         self._said_at: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self._is_handing_over = self._is_stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The life of the server, as ASGI tells it. Requests come by `begin`, `finish` and `reject`."""
@@ -181,6 +181,14 @@ class Worker:
             self._end(request, at.source, "overloaded", answers.OVERLOADED)
         else:
             self._waiting.append((time.monotonic() + COMMIT_DEADLINE_S, request))
+            if not self._is_handing_over:
+                self._is_handing_over = True
+                self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """At the end of a turn of the loop: all that came in it is one group for the spool."""
+        self._is_handing_over = False
+        self.spool.hand_over()
 
     def _end(self, request: Request, source: Source, outcome: str, answer: Answer) -> None:
         """Answers and counts, once."""

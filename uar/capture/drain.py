@@ -20,6 +20,9 @@ from uar.store.database import StoreError, StoreUnavailable
 
 # A short pause after a batch that left nothing behind gathers what comes meanwhile: one transaction instead of many.
 GATHER_S = 0.1
+# Acknowledging goes first: in a burst that keeps the worker's process this busy (in cores), bringing gets this share of the time, unless
+# the store falls behind this much.
+BUSY, SHARE, LATE_S = 0.7, 0.1, 30.0
 HEARTBEAT_S = 30.0
 FINISH_S = 3.0
 FIRST_RETRY_S = 1.0
@@ -52,6 +55,7 @@ class Drain:
         self._started_at = now_ms()
         self._coverage_id: int | None = None
         self._beat_at = 0.0  # monotonic
+        self._paced_at = self._paced_cpu_s = 0.0  # monotonic, and the process's time
         self._stopping = threading.Event()
         self.is_degraded = False
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
@@ -89,14 +93,25 @@ class Drain:
             self._coverage_id = self._writer.open(self._worker, self._started_at)
             self._beat_at = time.monotonic()
         self._spool.arrived.wait(max(0.0, self._beat_at + HEARTBEAT_S - time.monotonic()))
+        began_at = time.monotonic()
         brought = self._bring()
+        pause_s = self._pause_s(brought, began_at)
         if time.monotonic() - self._beat_at >= HEARTBEAT_S:
             self._beat(self._coverage_id)
         if self.is_degraded:
             log.info("The store can be used again; the spool drains.")
             self.is_degraded = False
-        if brought is not None and brought.is_all:
-            self._stopping.wait(GATHER_S)
+        self._stopping.wait(pause_s)
+
+    def _pause_s(self, brought: Brought | None, began_at: float) -> float:
+        """How long to wait behind a batch."""
+        now, cpu_s = time.monotonic(), time.process_time()
+        cores = (cpu_s - self._paced_cpu_s) / max(now - self._paced_at, 1e-3)
+        self._paced_at, self._paced_cpu_s = now, cpu_s
+        if brought is None:
+            return 0.0
+        late_s = (self._now_ms() - brought.newest_received_at) / 1000
+        return GATHER_S if brought.is_all else rest_s(now - began_at, cores, late_s)
 
     def _bring(self) -> Brought | None:
         """Has the next batch brought into the store and then deleted from the spool; None if nothing waited."""
@@ -142,3 +157,8 @@ class Drain:
         self.is_degraded = True
         self._metrics.store_failed()
         self._spool.arrived.set()
+
+
+def rest_s(took_s: float, cores: float, late_s: float) -> float:
+    """How long to leave the machine to those who acknowledge, behind a batch that took so long and was so late."""
+    return took_s * (1 / SHARE - 1) if cores >= BUSY and late_s < LATE_S else 0.0

@@ -7,11 +7,11 @@ does not sign the body.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,6 +28,7 @@ MAX_KEY_ID = 256
 LEEWAY_S = 30
 MAX_LIFE_S = 15 * 60
 COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 # Key ids may have slashes, but nothing that reads as a path upwards, an address or a statement.
 KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+~-]*(/[A-Za-z0-9][A-Za-z0-9._:=+~-]*)*")
 CLOUD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -49,6 +50,15 @@ class Trust:
     def of(cls, settings: Settings) -> Trust:
         """The trust that the settings ask for."""
         return cls(settings.forge_app_id, settings.forge_cloud_ids, settings.forge_environments)
+
+
+class Token(NamedTuple):
+    """A token taken apart: the id of the key it claims, what is signed, and of that the claims, and the signature, both still encoded."""
+
+    kid: str
+    signed: bytes
+    claims: bytes
+    signature: bytes
 
 
 class UnknownKey(Exception):
@@ -83,9 +93,18 @@ def bearer_token(headers: list[tuple[bytes, bytes]]) -> bytes:
     return token
 
 
-def key_id(token: bytes) -> str:
-    """Which key the token says it is signed with; raises `Refused` if its form or header is not acceptable."""
-    header = _object(_parts(token)[0])
+def parse_token(token: bytes) -> Token:
+    """The parts of a token, none of them proven; raises `Refused` if its form or header is not acceptable."""
+    match = COMPACT.fullmatch(token)
+    if match is None:
+        raise Refused("not a token")
+    head, claims, signature = match.groups()
+    return Token(_key_id(head), head + b"." + claims, claims, signature)
+
+
+@lru_cache(64)  # a key's tokens all begin alike
+def _key_id(head: bytes) -> str:
+    header = _object(head)
     if header.get("alg") != "RS256":
         raise Refused("not signed with RS256")
     if "crit" in header or "b64" in header:
@@ -104,13 +123,11 @@ def app_token(headers: list[tuple[bytes, bytes]]) -> Secret | None:
     return None
 
 
-def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) -> Proven:
+def verify_token(token: Token, key: RSAPublicKey, trust: Trust, now_s: float) -> Proven:
     """What the token says, once it is proven; raises `Refused`."""
-    head, body, signature = _parts(token)
-    signed = head + b"." + body
-    if not RS256.verify(signed, key, _decoded(signature)):
+    if not RS256.verify(token.signed, key, _decoded(token.signature)):
         raise Refused("wrong signature")
-    claims = _object(body)
+    claims = _object(token.claims)
     expires_at = verify_times(claims, now_s)
     if claims.get("iss") != ISSUER:
         raise Refused("wrong issuer")
@@ -124,7 +141,7 @@ def verify_token(token: bytes, key: RSAPublicKey, trust: Trust, now_s: float) ->
     site = cloud_id(claims, app)
     if trust.cloud_ids and site not in trust.cloud_ids:
         raise Refused("another site")
-    return Proven(site, expires_at, is_at_gateway(app, site), signed)
+    return Proven(site, expires_at, is_at_gateway(app, site), token.signed)
 
 
 def verify_times(claims: Mapping[str, Any], now_s: float) -> float:
@@ -164,17 +181,10 @@ def _contexts(app: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [context for context in contexts if isinstance(context, dict)] if isinstance(contexts, list) else []
 
 
-def _parts(token: bytes) -> tuple[bytes, bytes, bytes]:
-    match = COMPACT.fullmatch(token)
-    if match is None:
-        raise Refused("not a token")
-    return match[1], match[2], match[3]
-
-
 def _decoded(part: bytes) -> bytes:
     try:
-        return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    except (ValueError, binascii.Error):
+        return binascii.a2b_base64(part.translate(TO_BASE64) + b"=" * (-len(part) % 4))
+    except binascii.Error:
         raise Refused("not a token") from None
 
 
@@ -215,9 +225,8 @@ class TrustedTokens:
 
     def proven(self, headers: list[tuple[bytes, bytes]], now_s: float) -> Proven:
         """What the token says; raises `Refused`, or `UnknownKey` if the key set has to be asked first."""
-        token = bearer_token(headers)
-        kid = key_id(token)
-        key = self._key_set.find(kid)
+        token = parse_token(bearer_token(headers))
+        key = self._key_set.find(token.kid)
         if key is None:
-            raise UnknownKey(kid)
+            raise UnknownKey(token.kid)
         return verify_token(token, key, self._trust, now_s)

@@ -1,6 +1,6 @@
 """The local file that holds deliveries until the store has them: the only thing a sender's 2xx depends on.
 
-`Spool.append` puts a delivery into a bounded queue; one writer thread commits whatever waits as one transaction with
+`Spool.append` puts a delivery into a bounded queue; one writer thread commits whatever was handed over as one transaction with
 `synchronous=FULL` and only then reports back (group commit, without lingering for more). The same thread deletes what the store has, and
 it alone writes and checkpoints the file. Whoever brings deliveries into the store reads through a connection that cannot write: that and
 the file itself are in `uar.capture.spool_file`.
@@ -55,6 +55,7 @@ QUEUE_LIMIT = 2_000
 ORDINARY_BODY = 4_096  # ready means that there is room for such a one
 QUEUE_BYTES = 64 * 1024 * 1024
 GROUP_LIMIT = 500
+MOST_ROWS = 128  # of one statement
 IDLE_S = 1.0
 FAILED_PAUSE_S = 0.05
 MEASURE_S = 0.2
@@ -62,9 +63,9 @@ TIDY_WAL_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 
-# A statement lets other threads run once, however many rows it inserts. With one row each, the writer would queue behind the event
-# loop for every row; these few sizes, largest first, stay prepared.
-CHUNKS = tuple((size, INSERT + ", (?, ?, ?, ?, ?, ?)" * (size - 1)) for size in (256, 128, 64, 32, 16, 8, 4, 2, 1))
+# After each statement the writer queues behind the event loop for the interpreter. So an ordinary group is one statement, its own
+# transaction, and the statements of every size stay prepared.
+STATEMENTS = ("", *(INSERT + ", (?, ?, ?, ?, ?, ?)" * more for more in range(MOST_ROWS)))
 
 Report = Callable[[Sequence[Any], bool], None]
 
@@ -92,9 +93,9 @@ class Spool:
         self._condition = threading.Condition()
         self._queue: deque[tuple[Delivery, Any]] = deque()
         self._queued_bytes = 0
+        self._handed_over = 0  # of the queue's deliveries, from its beginning
         self._drained: Mark | None = None
         self._is_stopping = False
-        self._is_waiting = False
         self.arrived = threading.Event()
         self.is_writable = True
         self.used_bytes = 0
@@ -112,15 +113,19 @@ class Spool:
         self._thread.start()
 
     def append(self, delivery: Delivery, waiter: object) -> None:
-        """Queues a delivery; `waiter` is reported once its fate is known. Raises `SpoolFull` at once if there is no room."""
+        """Queues a delivery for `hand_over`; `waiter` is reported once its fate is known. Raises `SpoolFull` at once without room."""
         size = len(delivery.body)
         with self._condition:
             if self.is_full(size):
                 raise SpoolFull
             self._queue.append((delivery, waiter))
             self._queued_bytes += size
-            if self._is_waiting:
-                self._condition.notify()
+
+    def hand_over(self) -> None:
+        """Lets the writer commit all that is queued. Once for what came together: a commit costs the same for one and for many."""
+        with self._condition:
+            self._handed_over = len(self._queue)
+            self._condition.notify()
 
     def is_full(self, size: int = ORDINARY_BODY) -> bool:
         """Whether a body of this size would exceed the queue or the file's limit, or the spool is closing."""
@@ -155,11 +160,11 @@ class Spool:
     def _next_work(self) -> tuple[list[tuple[Delivery, Any]], Mark | None]:
         """What waits now: deliveries to keep and how far to delete. With nothing to do, sleeps until there is, at most for `IDLE_S`."""
         with self._condition:
-            if not self._queue and self._drained is None and not self._is_stopping:
-                self._is_waiting = True
+            if not self._handed_over and self._drained is None and not self._is_stopping:
                 self._condition.wait(IDLE_S)
-                self._is_waiting = False
-            group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
+            count = min(self._handed_over or len(self._queue), GROUP_LIMIT)
+            self._handed_over = max(0, self._handed_over - count)
+            group = [self._queue.popleft() for _ in range(count)]
             drained, self._drained = self._drained, None
         return group, drained
 
@@ -204,15 +209,19 @@ class Spool:
     def _write(self, group: list[tuple[Delivery, Any]], drained: Mark | None) -> None:
         if not self._is_intact():
             raise FileChanged("the file was removed, replaced or cut off")
+        forgotten = drained.id if drained is not None and drained.file == self._inode else None
+        if forgotten is None and 0 < len(group) <= MOST_ROWS:
+            self._insert(group)
+            return
         self._connection.execute("BEGIN IMMEDIATE")
-        start = 0
-        for size, statement in CHUNKS:
-            while len(group) - start >= size:
-                self._connection.execute(statement, _values(group[start : start + size]))
-                start += size
-        if drained is not None and drained.file == self._inode:
-            self._connection.execute("DELETE FROM deliveries WHERE id <= ?", (drained.id,))
+        for start in range(0, len(group), MOST_ROWS):
+            self._insert(group[start : start + MOST_ROWS])
+        if forgotten is not None:
+            self._connection.execute("DELETE FROM deliveries WHERE id <= ?", (forgotten,))
         self._connection.execute("COMMIT")
+
+    def _insert(self, group: list[tuple[Delivery, Any]]) -> None:
+        self._connection.execute(STATEMENTS[len(group)], _values(group))
 
     def _recover(self, error: Exception, drained: Mark | None) -> None:
         """Back to a state in which the next commit can succeed.

@@ -22,6 +22,7 @@ from uar.activity import Source
 from uar.capture.delivery import Delivery
 
 BUSY_MS = 1_000
+CACHED_STATEMENTS = 256  # more than the writer has
 # Deliveries that came closer together than this were taken by one run of a worker; a shorter gap is not shown either.
 APART_MS = 15 * 60_000
 
@@ -192,7 +193,9 @@ def open_file(path: Path, after_id: int = 0) -> Any:
 
 def connected(path: Path, *, check: bool) -> Any:
     """A writing connection whose every commit waits for the disk; with `check` a damaged file raises `sqlite.DatabaseError`."""
-    connection = sqlite.connect(str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    connection = sqlite.connect(
+        str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000, cached_statements=CACHED_STATEMENTS
+    )
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
