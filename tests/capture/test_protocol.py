@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
+import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.running import RunningWorker
-from tests.reliability.sender import SITE, datacenter_request
+from tests.reliability.sender import SECRET, SITE, datacenter_request
+from uar.capture.protocol import MESSAGE_DEADLINE_S
 
 NEWEST = 1_795_500_000_000
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -83,6 +87,38 @@ def test_the_body_of_a_refused_request_is_passed_over_and_the_connection_serves_
     endless = large.replace(b"2000000", b"20000000", 1) + b"x" * 18_000_000
     with pytest.raises(OSError, match=r"reset|Broken pipe"):
         talk(worker, endless + endless)
+
+
+def chunked(number: int, chunks: bytes) -> bytes:
+    head = good(number).split(b"\r\n\r\n")[0].replace(b"Host:", b"Transfer-Encoding: chunked\r\nHost:", 1)
+    return re.sub(rb"\r\nContent-Length: \d+", b"", head) + b"\r\n\r\n" + chunks
+
+
+def test_a_body_may_come_in_chunks_of_a_byte(worker: RunningWorker) -> None:
+    body = good(15).split(b"\r\n\r\n")[1]
+    for spaces in (0, 200_000):
+        spaced = body + b" " * spaces
+        signature = hmac.digest(SECRET.encode(), spaced, "sha256").hex().encode()
+        request = chunked(15, b"".join(b"1\r\n%c\r\n" % byte for byte in spaced) + b"0\r\n\r\n")
+        assert statuses(talk(worker, re.sub(rb"sha256=\w+", b"sha256=" + signature, request))) == [202]
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        pytest.param(b"2;" + b"x" * 4_000_000, id="chunk"),
+        pytest.param(b"0\r\n" + b"X-A: b\r\n" * 400_000, id="trailers"),
+        pytest.param(b"0\r\nX-A: " + b"b" * 4_000_000, id="trailer"),
+    ],
+)
+def test_what_brings_nothing_is_not_heard_without_end(worker: RunningWorker, endless: bytes) -> None:
+    began_at = time.monotonic()
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(chunked(16, endless))
+        with suppress(ConnectionError):
+            assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert time.monotonic() - began_at < MESSAGE_DEADLINE_S
 
 
 def test_a_sender_that_waits_for_a_word_gets_it(worker: RunningWorker) -> None:

@@ -11,6 +11,8 @@ import asyncio
 import re
 import time
 from collections import deque
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -21,7 +23,8 @@ from uar.capture.answers import FAILED, HEAD_TOO_LARGE, MALFORMED, TOO_LARGE, TO
 MAX_BODY = 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
-MAX_REST_BYTES = 8 * 1024 * 1024  # of a body that is already answered, so that the sender gets to read the answer
+MAX_REST_BYTES = 8 * 1024 * 1024  # of a message that is already answered, so that the sender gets to read the answer
+MAX_BYTES_FOR_ONE = 8  # a body in chunks of a single byte has six on the wire for each
 MAX_PIPELINED = 100
 MESSAGE_DEADLINE_S = 5.0
 IDLE_LIMIT_S = 65.0
@@ -52,7 +55,6 @@ class Request:
         "answer",
         "began_at",
         "body",
-        "head_bytes",
         "headers",
         "is_complete",
         "is_last",
@@ -68,7 +70,6 @@ class Request:
         self.began_at = time.monotonic()
         self.url = self.method = self.query = b""
         self.path = ""
-        self.head_bytes = 0  # of address and headers
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: bytes | bytearray = b""
         self.is_complete = False
@@ -98,7 +99,7 @@ class WebhookProtocol(asyncio.Protocol):
         self._waiting: deque[Request] = deque()  # not answered yet, or behind one that is not
         self._open: Request | None = None  # whose message is not whole
         self._is_head_open = True  # a connection that sends nothing at all counts as half a head
-        self._head_bytes = self._rest_bytes = 0
+        self._head_bytes = self._message_bytes = 0
         self._is_deaf = self._is_ending = self._is_crowded = self._is_blocked = False
         self._touched_at = self._began_at = time.monotonic()
 
@@ -115,6 +116,8 @@ class WebhookProtocol(asyncio.Protocol):
         self._touched_at = time.monotonic()
         if self._is_head_open:
             self._head_bytes += len(data)
+        else:
+            self._message_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # no other protocol is spoken here; what was asked is answered in this one
@@ -128,6 +131,8 @@ class WebhookProtocol(asyncio.Protocol):
             self._give_up(MALFORMED)
         if self._is_head_open and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
+        if self._open is not None and self._message_bytes > self._most_bytes(self._open):
+            self._give_up(TOO_LARGE)
         if len(self._waiting) > MAX_PIPELINED:
             self._is_crowded = True
             self._regulate()
@@ -150,24 +155,22 @@ class WebhookProtocol(asyncio.Protocol):
         self._open = Request(self)
         self._is_head_open = True
         self._began_at = self._touched_at
-        self._head_bytes = self._rest_bytes = 0
+        self._head_bytes = self._message_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         assert self._open is not None
         self._open.url += url
-        self._open.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._open
-        assert request is not None
-        request.head_bytes += len(name) + len(value)
-        request.headers.append((name.lower(), value))
+        assert self._open is not None
+        if self._is_head_open:  # else it is a trailer, which nothing here heeds
+            self._open.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         request = self._open
         assert request is not None
         self._is_head_open = False
-        if len(request.headers) > MAX_HEADERS or request.head_bytes > MAX_HEAD_BYTES:
+        if len(request.headers) > MAX_HEADERS or len(request.url) + sum(map(len, chain.from_iterable(request.headers))) > MAX_HEAD_BYTES:
             self._refuse_head()
         version = self._parser.get_http_version()
         if self._is_deaf or request.url[:1] != b"/" or version == "0.9":
@@ -185,10 +188,8 @@ class WebhookProtocol(asyncio.Protocol):
         request = self._open
         assert request is not None
         if request.answer is not None:
-            self._rest_bytes += len(body)
-            if self._rest_bytes > MAX_REST_BYTES:
-                self._transport.close()
-        elif len(request.body) + len(body) > MAX_BODY:
+            return
+        if len(request.body) + len(body) > MAX_BODY:
             request.body = b""
             self._app.reject(request, TOO_LARGE)
         elif not request.body:
@@ -238,6 +239,10 @@ class WebhookProtocol(asyncio.Protocol):
         self._is_ending = True
         self.flush()
 
+    def _most_bytes(self, request: Request) -> int:
+        """How many bytes may have come since the head, by what they brought: what dresses up chunks, and trailers, may be endless."""
+        return MAX_REST_BYTES if request.answer is not None else MAX_HEAD_BYTES + MAX_BYTES_FOR_ONE * len(request.body)
+
     def _end_half(self) -> None:
         if self._open is None or self._is_head_open or self._open.answer is not None:
             self._transport.close()
@@ -272,9 +277,18 @@ class WebhookProtocol(asyncio.Protocol):
 
     def _date(self) -> bytes:
         """uvicorn makes it once a second."""
-        return b"".join(b"%b: %b\r\n" % header for header in self._state.default_headers)
+        return header_lines(tuple(self._state.default_headers))
+
+
+@lru_cache(1)
+def header_lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def expects_continue(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the sender waits for a word before it sends the body."""
-    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+    for name, value in headers:
+        if name == b"expect":
+            return value.lower() == b"100-continue"
+    return False

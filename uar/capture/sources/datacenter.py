@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
 
 import orjson
 
@@ -50,7 +51,7 @@ def verify(headers: list[tuple[bytes, bytes]], body: bytes, secrets: Sequence[by
     if is_test and all(name != SIGNATURE for name, _ in headers):
         return True
     verify_signature(sole_header(headers, SIGNATURE), body, secrets)
-    return is_test or any(name == b"x-event-key" and value == PING_EVENT for name, value in headers)
+    return is_test or (b"x-event-key", PING_EVENT) in headers
 
 
 def verify_signature(signature: bytes, body: bytes, secrets: Sequence[bytes]) -> None:
@@ -60,9 +61,17 @@ def verify_signature(signature: bytes, body: bytes, secrets: Sequence[bytes]) ->
     given = signature[len(PREFIX) :].lower()
     is_right = False
     for secret in secrets:
-        is_right |= hmac.compare_digest(given, hmac.digest(secret, body, hashlib.sha256).hex().encode())
+        made = _keyed(secret).copy()
+        made.update(body)
+        is_right |= hmac.compare_digest(given, made.hexdigest().encode())
     if not is_right:
         raise Refused("wrong signature")
+
+
+@lru_cache(1024)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    """To be copied: that takes a third of the time of beginning with the key."""
+    return hmac.new(secret, digestmod=hashlib.sha256)
 
 
 def is_connection_test(body: bytes) -> bool:
