@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,13 @@ def test_what_waits_in_the_spool_is_counted_and_an_old_or_full_one_is_named(
         (False, "Deliveries wait in the spool for minutes: the store is slow or cannot be reached"),
     )
     assert spoken == [nearly_full if is_urgent else minutes]
+    assert [one.is_urgent for one in advice(on_a_disk_with(0.04, state), given) if "disk of UAR_DATA_DIR" in one.sentence] == [True]
+    assert not [one for one in advice(on_a_disk_with(0.06, state), given) if "disk of UAR_DATA_DIR" in one.sentence]
+
+
+def on_a_disk_with(free: float, state: Collection) -> Collection:
+    assert state.spool is not None
+    return replace(state, spool=replace(state.spool, free_share=free))
 
 
 def test_what_a_running_worker_refuses_is_told_with_its_reason(tmp_path: Path) -> None:

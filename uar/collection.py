@@ -14,6 +14,7 @@ import pandas as pd
 from uar.activity import Source
 from uar.capture.delivery import ANOTHER_BODY
 from uar.capture.spool import SpoolBroken, Waiting, waiting
+from uar.capture.spool_file import is_low
 from uar.config import Settings
 from uar.report.coverage import Gap, gaps
 from uar.store.collection import delivery_counts, quarantine_reasons
@@ -144,6 +145,8 @@ def _of_worker(state: Collection, settings: Settings) -> Iterator[Advice]:
 def _of_spool(state: Collection) -> Iterator[Advice]:
     if state.spool is None:
         return
+    if is_low(state.spool.free_share):
+        yield Advice("The disk of UAR_DATA_DIR is nearly full. Once it is full senders get 503: make room.", True)
     if state.spool.bytes > FULL_SHARE * state.spool_limit_mb * 1024 * 1024:
         yield Advice("The spool is nearly full. Above its limit senders get 503: bring the store back or raise UAR_SPOOL_LIMIT_MB.", True)
     elif state.spool.oldest_at is not None and state.now - state.spool.oldest_at > OLD_MS:

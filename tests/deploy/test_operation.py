@@ -19,7 +19,7 @@ def test_every_metric_is_explained_with_its_type_and_labels_and_no_other_is() ->
     explained = dict(re.findall(r"^\| `(uar_\w+)(?:\{[a-z,]+\})?` \| (\w+) \|", table, re.MULTILINE))
     served = dict(re.findall(r"^# TYPE (uar_\w+) (\w+)$", Metrics().text().decode(), re.MULTILINE))
     assert explained == served
-    assert len(served) == 11
+    assert len(served) == 13
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -23,12 +23,12 @@ RATE = 300.0
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/none"
 
 
-def fill(folder: Path) -> Path:
-    """A file that takes what room there is."""
+def fill(folder: Path, but: int = 0) -> Path:
+    """A file that takes what room there is, but for so many bytes."""
     filler = folder / "filler"
     with open(filler, "wb", buffering=0) as file:
         try:
-            while True:
+            while shutil.disk_usage(folder).free > but:
                 file.write(b"\0" * 65_536)
         except OSError:
             pass
@@ -41,6 +41,14 @@ def wait_for(ledger: Ledger, status: int, more: int = 20, limit_s: float = 15.0)
     deadline = time.monotonic() + limit_s
     while ledger.statuses[status] < wanted:
         assert time.monotonic() < deadline, f"no {status}: {dict(ledger.statuses)}"
+        time.sleep(0.05)
+
+
+def wait_readiness(worker: RunningWorker, said: bytes, limit_s: float = 10.0) -> None:
+    """Waits until /readyz is 200 and says this."""
+    deadline = time.monotonic() + limit_s
+    while worker.readiness() != (200, said):
+        assert time.monotonic() < deadline, worker.readiness()
         time.sleep(0.05)
 
 
@@ -60,6 +68,16 @@ def test_a_full_disk_under_the_spool_gets_503_and_heals_by_itself(tmp_path: Path
             send_until_acked(worker.port, ledger)
             worker.wait_drained()
             assert worker.readiness() == (200, b"ready\n")
+            while (disk / "data" / "spool.db-wal").stat().st_size:  # an idle worker cuts it, and that makes room
+                time.sleep(0.05)
+            filler = fill(disk, 500_000)
+            wait_readiness(worker, b"degraded: the disk of UAR_DATA_DIR is nearly full\n")
+            with Sender(worker.port, ledger, range(10_000_000, 10_000_001)) as sender:
+                sender.join()
+            assert 0 < worker.metric("uar_disk_free_ratio") < 0.05
+            filler.unlink()
+            wait_readiness(worker, b"ready\n")
+            worker.wait_drained()
         assert ledger.statuses.keys() == {202, 503}
         assert ledger.without_retry_after == 0
         assert max(ledger.seconds) < 5.0

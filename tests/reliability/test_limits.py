@@ -151,5 +151,6 @@ def test_a_log_that_nobody_takes_stops_no_delivery(tmp_path: Path, target: str) 
         worker = held.enter_context(RunningWorker(tmp_path / "data", prefix=("sh", "-c", f'exec "$@" 2>{path}', "sh")))
         with loaded(worker):
             assert worker.post(b"POST /webhooks/forge HTTP/1.1\r\nContent-Length: 0\r\n\r\n") == 404  # which it wants to tell
+        assert (worker.metric("uar_dropped_log_lines_total") > 0) is (target == "a full disk")
         exit_code, seconds = worker.terminate()
         assert (exit_code, seconds < STOP_LIMIT_S) == (0, True)

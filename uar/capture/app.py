@@ -26,6 +26,7 @@ from uar.capture.metrics import Metrics
 from uar.capture.proofs import Proofs, Route, route
 from uar.capture.protocol import MAX_BODY, Request, WebhookProtocol
 from uar.capture.spool import Spool, SpoolFull
+from uar.capture.spool_file import is_low
 from uar.capture.writer_process import WriterProcess
 from uar.config import Settings
 from uar.store.database import Engine, migrate, open_store
@@ -235,6 +236,8 @@ class Worker:
             return come_again("the spool cannot commit\n", 5)
         if self.spool.is_full():
             return come_again("the spool is full\n", 30)
+        if is_low(self.spool.free_share):
+            return make_answer(200, "degraded: the disk of UAR_DATA_DIR is nearly full\n")
         return make_answer(200, "degraded: the store cannot be used\n" if self.drain.is_degraded else "ready\n")
 
     def _metrics_page(self) -> Answer:
@@ -243,6 +246,7 @@ class Worker:
             spool_deliveries=self.spool.depth,
             spool_bytes=self.spool.used_bytes,
             spool_oldest_age_seconds=0.0 if oldest is None else max(0.0, (self._now_ms() - oldest) / 1000),
+            disk_free_ratio=self.spool.free_share,
             keyset_age_seconds=self.key_set.age_s(),
         )
         return bytes_answer(200, self.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")

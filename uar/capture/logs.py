@@ -96,6 +96,11 @@ def write_all(text: bytes) -> None:
         text = text[os.write(STDERR, text) :]
 
 
+def dropped_lines() -> int:
+    """How many lines of this process nobody took."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, PatientHandler))
+
+
 def log_patiently(log_format: str) -> PatientHandler:
     """Sends every log record of the process through one patient handler."""
     handler = PatientHandler()

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from uar.activity import Source
+from uar.capture.logs import dropped_lines
 
 ANSWERS = ("accepted", "refused", "undecided", "overloaded", "not_durable", "bad_form", "test")
 FATES = ("accepted", "duplicate", "ignored", "quarantined")
@@ -24,6 +25,7 @@ GAUGES = {
     "uar_spool_deliveries": "Deliveries that wait for the store.",
     "uar_spool_bytes": "Bytes of the spool file in use.",
     "uar_spool_oldest_age_seconds": "Age of the oldest delivery that waits for the store.",
+    "uar_disk_free_ratio": "How much of the disk of UAR_DATA_DIR is free, from 0 to 1.",
     "uar_drain_lag_seconds": "How long the last stored delivery waited for the store.",
     "uar_keyset_age_seconds": "Seconds since the Forge key set was fetched.",
 }
@@ -112,6 +114,7 @@ class Metrics(Collector):
             yield GaugeMetricFamily(name, meaning, value=self._gauges[name])
         yield CounterMetricFamily("uar_store_errors", "Failed transactions of the store.", value=self._store_errors)
         yield CounterMetricFamily("uar_reused_tokens", "Forge tokens that came again with another body.", value=self._reused_tokens)
+        yield CounterMetricFamily("uar_dropped_log_lines", "Log lines that standard error did not take.", value=dropped_lines())
         yield self._ack_durations()
 
     def _ack_durations(self) -> Metric:

@@ -30,6 +30,7 @@ from uar.capture.spool_file import (
     Waiting,
     add_deliveries,
     connected,
+    free_share,
     last_id,
     open_file,
     salvaged_rows,
@@ -82,8 +83,8 @@ class Spool:
     """The queue, its writer thread and the file. Safe to use from any thread.
 
     `report(waiters, is_durable)` is called from the writer thread after each group, with what was given to `append`. `depth`,
-    `used_bytes` and `oldest_received_at` (epoch milliseconds; None: nothing waits) are as of the last measurement. Raises `SpoolBroken`
-    if the file cannot be opened.
+    `used_bytes`, `oldest_received_at` (epoch milliseconds; None: nothing waits) and `free_share` (of the file's disk) are as of the last
+    measurement. Raises `SpoolBroken` if the file cannot be opened.
     """
 
     def __init__(self, path: Path, limit_bytes: int, report: Report) -> None:
@@ -99,6 +100,7 @@ class Spool:
         self.arrived = threading.Event()
         self.is_writable = True
         self.used_bytes = 0
+        self.free_share = 1.0
         self.depth = 0
         self._last_id = 0
         self.oldest_received_at: int | None = None
@@ -262,6 +264,7 @@ class Spool:
 
     def _measure(self) -> None:
         self._measured_at = time.monotonic()
+        self.free_share = free_share(self._path)
         one = self._connection.execute
         pages = one("PRAGMA page_count").fetchone()[0] - one("PRAGMA freelist_count").fetchone()[0]
         self.used_bytes = pages * one("PRAGMA page_size").fetchone()[0]
@@ -272,6 +275,7 @@ class Spool:
     def _tidy(self) -> None:
         """With nothing to do: prove after a failure that commits work again, and cut the log so that deleted bodies leave it too."""
         try:
+            self.free_share = free_share(self._path)
             if not self.is_writable:
                 self._connection.execute(f"PRAGMA user_version = {int(time.time()) & 0x7FFFFFFF}")
                 self.is_writable = True

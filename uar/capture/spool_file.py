@@ -22,6 +22,7 @@ from uar.activity import Source
 from uar.capture.delivery import Delivery
 
 BUSY_MS = 1_000
+LOW_DISK = 0.05
 CACHED_STATEMENTS = 256  # more than the writer has
 # Deliveries that came closer together than this were taken by one run of a worker; a shorter gap is not shown either.
 APART_MS = 15 * 60_000
@@ -53,11 +54,15 @@ class DataDirInUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What lies in a spool file: number of deliveries, arrival of the oldest (epoch milliseconds; None: there is none), bytes in use."""
+    """What lies in a spool file: number of deliveries, arrival of the oldest (epoch milliseconds; None: there is none), bytes in use.
+
+    `free_share` of the file's disk is free, from 0 to 1.
+    """
 
     count: int
     oldest_at: int | None
     bytes: int
+    free_share: float
 
 
 def waiting(path: Path) -> Waiting:
@@ -66,9 +71,21 @@ def waiting(path: Path) -> Waiting:
         with closing(_read_only(path)) as connection:
             count, oldest = connection.execute("SELECT count(*), min(received_at) FROM deliveries").fetchone()
             pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
-            return Waiting(count, oldest, pages * connection.execute("PRAGMA page_size").fetchone()[0])
-    except sqlite.Error as error:
+            size = pages * connection.execute("PRAGMA page_size").fetchone()[0]
+            return Waiting(count, oldest, size, free_share(path))
+    except (sqlite.Error, OSError) as error:
         raise SpoolBroken(f"The spool {path} cannot be read ({error}).") from error
+
+
+def free_share(path: Path) -> float:
+    """How much of the file's disk is free for this user, from 0 to 1; raises `OSError`."""
+    found = os.statvfs(path)
+    return found.f_bavail / found.f_blocks
+
+
+def is_low(share: float) -> bool:
+    """Whether so little of a disk is free that somebody should make room before deliveries are turned away."""
+    return share < LOW_DISK
 
 
 def arrived(path: Path, before: int) -> list[tuple[int, int]]:
