@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +38,9 @@ class Proxied:
     folder: Path
     worker: RunningWorker
 
-    def connect(self, name: str = WORKER_NAME, **limits: ssl.TLSVersion) -> ssl.SSLSocket:
+    def connect(self, name: str = WORKER_NAME, trusted: str = "tls/fullchain.pem", **limits: ssl.TLSVersion) -> ssl.SSLSocket:
         """A TLS connection; the certificate is checked."""
-        context = ssl.create_default_context(cafile=str(self.folder / "tls" / "fullchain.pem"))
+        context = ssl.create_default_context(cafile=str(self.folder / trusted))
         for limit, version in limits.items():
             setattr(context, limit, version)
         return context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=10), server_hostname=name)
@@ -45,17 +48,21 @@ class Proxied:
     def ask(self, request: bytes, name: str = WORKER_NAME) -> bytes:
         """Everything that comes back until the connection is closed."""
         with self.connect(name) as connection:
-            connection.sendall(request)
-            received = b""
-            while part := connection.recv(65_536):
-                received += part
-        return received
+            return answered(connection, request)
+
+
+def answered(connection: ssl.SSLSocket, request: bytes) -> bytes:
+    connection.sendall(request)
+    received = b""
+    while part := connection.recv(65_536):
+        received += part
+    return received
 
 
 def self_signed(folder: Path) -> None:
     """A certificate for both names."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, WORKER_NAME)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName([x509.DNSName(WORKER_NAME), x509.DNSName(DASHBOARD_NAME)])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
@@ -128,6 +135,39 @@ def test_a_signed_delivery_passes_and_is_acknowledged(proxied: Proxied) -> None:
     answer = proxied.ask(closing(datacenter_request(1, NEWEST)))
     assert answer.startswith(b"HTTP/1.1 202 ")
     assert b"Strict-Transport-Security: max-age=63072000" in answer
+
+
+def test_a_worker_that_is_away_is_502_until_it_is_back(proxied: Proxied) -> None:
+    proxied.worker.terminate()
+    assert proxied.ask(closing(datacenter_request(3, NEWEST))).startswith(b"HTTP/1.1 502 ")
+    proxied.worker.start()
+    assert proxied.ask(closing(datacenter_request(3, NEWEST))).startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_renewed_certificate_comes_by_a_reload_that_cuts_no_delivery(proxied: Proxied) -> None:
+    tls, renewed = proxied.folder / "tls", proxied.folder / "renewed"
+    self_signed(renewed)
+    (proxied.folder / "both.pem").write_bytes((tls / "fullchain.pem").read_bytes() + (renewed / "fullchain.pem").read_bytes())
+    seen: list[tuple[bytes | None, bytes]] = []
+
+    def deliver(first: int) -> None:
+        for number in range(first, first + 50):
+            with proxied.connect(trusted="both.pem") as connection:
+                certificate = connection.getpeercert(binary_form=True)
+                seen.append((certificate, answered(connection, closing(datacenter_request(number, NEWEST)))[:13]))
+                time.sleep(0.02)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(deliver, 1_000 * turn) for turn in range(1, 5)]
+        time.sleep(0.3)
+        for file in renewed.iterdir():
+            file.replace(tls / file.name)
+        os.kill(int((proxied.folder / "nginx.pid").read_text()), signal.SIGHUP)
+        for one in done:
+            one.result()
+    assert {answer for _, answer in seen} == {b"HTTP/1.1 202 "}
+    assert len(seen) == 200
+    assert len({certificate for certificate, _ in seen}) == 2
 
 
 def test_an_unsigned_delivery_gets_the_workers_401(proxied: Proxied) -> None:
