@@ -56,10 +56,11 @@ def _new(site: Site, number: int) -> Iterator[Activity]:
     """A thousand fresh events of many people."""
     at = 1_782_900_000_000 + number * 3_600_000
     for place in range(NEW_EVENTS):
-        yield _activity(place * 7 % site.people, place % site.spaces, at + place * 1_000, identity("new", number, place))
+        yield activity(place * 7 % site.people, place % site.spaces, at + place * 1_000, identity("new", number, place))
 
 
-def _activity(person: int, space: int, at: int, key: bytes) -> Activity:
+def activity(person: int, space: int, at: int, key: bytes) -> Activity:
+    """One view of the site that `fill` fills."""
     return Activity(
         site="bench",
         source=Source.DEMO,
@@ -81,7 +82,7 @@ def fill(engine: Engine, site: Site) -> int:
         site_id = ensure_site(connection, "bench")
         count = max(site.people, site.spaces) + 1
         record_activities(
-            connection, [_activity(n % (site.people + 1), n % (site.spaces + 1), first, identity("first", n)) for n in range(count)]
+            connection, [activity(n % (site.people + 1), n % (site.spaces + 1), first, identity("first", n)) for n in range(count)]
         )
         person_ids = people(connection, site_id).set_index("account_id")["id"]
         space_ids = spaces(connection, site_id).set_index("space_key")["id"]

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,13 +26,16 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.loading import fill
+from bench.loading import activity, fill
 from bench.serving import dashboard
 from bench.site import Site
 from bench.timing import milliseconds, table
-from uar.store.database import migrate, open_store
+from uar.activity import identity
+from uar.store.database import Engine, migrate, open_store, write_transaction
+from uar.store.writes import record_activities
 
 PAUSE_S = 2.0
+ARRIVING = 20  # activities a second; after each refresh of the mirror every question is a new one
 TYPES = ("View", "Create", "Update", "Comment")
 
 
@@ -42,10 +49,13 @@ class Viewer:
         self._states: dict[str, WidgetState] = {}
         self.answers: list[float] = []
 
-    async def run(self, until: float) -> None:
-        """Opens the page, then clicks until then; the answers' durations are in `answers`, in seconds."""
+    async def open(self) -> None:
+        """Opens the page."""
         await self._rerun()
         self.answers.clear()
+
+    async def click(self, until: float) -> None:
+        """Clicks until then; the answers' durations are in `answers`, in seconds."""
         await asyncio.sleep(self._random.uniform(0, PAUSE_S))
         while time.monotonic() < until:
             self._click()
@@ -98,12 +108,37 @@ async def watched(port: int, viewers: int, seconds: float) -> list[float]:
         await connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"], max_size=None, ping_interval=None)
         for _ in range(viewers)
     ]
-    until = time.monotonic() + seconds
     people = [Viewer(socket, number) for number, socket in enumerate(sockets)]
-    await asyncio.gather(*(person.run(until) for person in people))
+    await asyncio.gather(*(person.open() for person in people))
+    until = time.monotonic() + seconds
+    await asyncio.gather(*(person.click(until) for person in people))
     for socket in sockets:
         await socket.close()
     return [answer for person in people for answer in person.answers]
+
+
+@contextmanager
+def arrivals(engine: Engine, site: Site) -> Iterator[None]:
+    """While the block runs, `ARRIVING` activities come into the store every second."""
+    stopping = threading.Event()
+
+    def record() -> None:
+        for second in itertools.count():
+            if stopping.wait(1.0):
+                break
+            numbers = range(second * ARRIVING, (second + 1) * ARRIVING)
+            at = time.time_ns() // 1_000_000
+            with write_transaction(engine) as connection:
+                acts = [activity(n * 7 % site.people, n % site.spaces, at, identity("arriving", n)) for n in numbers]
+                record_activities(connection, acts)
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def main() -> None:
@@ -117,18 +152,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="uar-bench-") as name:
         engine = open_store(f"sqlite:///{name}/uar.db")
         migrate(engine)
-        fill(engine, Site(options.people, options.activities, last=datetime.now(UTC).date()))
-        engine.dispose()
+        site = Site(options.people, options.activities, last=datetime.now(UTC).date())
+        fill(engine, site)
         with dashboard(Path(name)) as port:
             asyncio.run(watched(port, 1, 5))  # the mirror is loaded by now
             rows = []
-            for count in dict.fromkeys((1, options.viewers)):
-                answers = asyncio.run(watched(port, count, options.seconds))
+            for count, arriving in ((1, 0), (options.viewers, 0), (options.viewers, ARRIVING)):
+                with arrivals(engine, site) if arriving else nullcontext():
+                    answers = asyncio.run(watched(port, count, options.seconds))
                 cuts = statistics.quantiles(answers, n=20, method="inclusive")
                 shown = [milliseconds(1000 * value) for value in (statistics.median(answers), cuts[-1], max(answers))]
-                rows.append([str(count), f"{len(answers):,}", *shown])
+                rows.append([str(count), str(arriving), f"{len(answers):,}", *shown])
+        engine.dispose()
     print(f"\n## Dashboard: {options.people:,} people, each viewer a click every {PAUSE_S:.0f} s\n")
-    print(table(["viewers", "clicks", "median", "p95", "slowest"], rows), flush=True)
+    print(table(["viewers", "activities/s", "clicks", "median", "p95", "slowest"], rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import CancelledError, Future
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -18,21 +19,45 @@ class Memo:
     def __init__(self, most: int = MOST_ANSWERS) -> None:
         self._most = most
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._under_way: dict[Hashable, Future[Any]] = {}
         self._lock = Lock()
 
     def answer(self, question: Hashable, compute: Callable[[], T], is_worth: Callable[[T], bool] = lambda _: True) -> T:
-        """The remembered answer, else a computed one, which is kept if it `is_worth` its memory. Two threads may both compute."""
+        """The remembered answer, else a computed one, which is kept if it `is_worth` its memory.
+
+        Whoever asks what another thread computes already waits for that, also for what it raises: when new data comes, many viewers ask
+        the same at once. `compute` must not ask the same question.
+        """
         with self._lock:
             if question in self._answers:
                 self._answers.move_to_end(question)
                 return self._answers[question]  # type: ignore[no-any-return]
-        found = compute()
-        if not is_worth(found):
-            return found
-        with self._lock:
-            self._answers[question] = found
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
+            under_way = self._under_way.get(question)
+            if under_way is None:
+                ours = self._under_way[question] = Future()
+        if under_way is None:
+            return self._computed(question, ours, compute, is_worth)
+        try:
+            return under_way.result()  # type: ignore[no-any-return]
+        except CancelledError:
+            return self.answer(question, compute, is_worth)
+
+    def _computed(self, question: Hashable, ours: Future[Any], compute: Callable[[], T], is_worth: Callable[[T], bool]) -> T:
+        try:
+            found = compute()
+            with self._lock:
+                if is_worth(found):
+                    self._answers[question] = found
+                while len(self._answers) > self._most:
+                    self._answers.popitem(last=False)
+            ours.set_result(found)
+        except Exception as error:
+            ours.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[question]
+            ours.cancel()  # without effect but where the thread itself is being ended: then somebody else computes
         return found
 
     def forget(self) -> None:

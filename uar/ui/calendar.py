@@ -6,17 +6,18 @@ one lifts it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from html import escape
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from uar.activity import ActivityType
 from uar.report.levels import Levels, levels
-from uar.ui.calendar_figure import CELL_MARGIN_PX, NO_BAR, CalendarLook, calendar_figure, figure_units, is_hatched
+from uar.ui.calendar_figure import CELL_MARGIN_PX, CalendarLook, calendar_figure, figure_units, is_hatched
+from uar.ui.figures import NO_BAR, Figure
 from uar.ui.filters import BOUND, Filters
 from uar.ui.frame import View, drawn
 from uar.ui.theme import Palette
@@ -29,24 +30,44 @@ BIG_CELL_PX = 30
 SCROLLED_PX = 820
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """All that the card shows of the numbers: the figure, how many cells wide and high it is, the sentence and the legend below it."""
+
+    figure: Figure
+    weeks: int
+    rows: int
+    sentence: str
+    legend: str
+
+
 def show_calendar(view: View, days: pd.DataFrame) -> None:
     """Draw the card; `days` as from `uar.report.days.calendar` for the whole period."""
-    filters, colors = view.filters, view.colors
+    filters = view.filters
     with st.container(border=True):
         measure, is_table = _head()
-        of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), measure].to_numpy())
-        weeks, rows = figure_units(days, filters.week_start)
-        is_short = weeks < FULL_WIDTH_FROM_WEEKS and not is_table
-        body = st.container(horizontal=is_short, gap="small", vertical_alignment="center")
-        look = CalendarLook(measure, of_color.starts, filters.today, view.recorded_from, filters.day, filters.week_start, view.unknown)
-        with body:
+        place = (filters.today, filters.day, filters.week_start, view.recorded_from, view.unknown, view.colors)
+        question = ("calendar", measure, filters.of_period(), *place)
+        drawing = drawn(view, question, lambda: _drawing(view, days, measure))
+        is_short = drawing.weeks < FULL_WIDTH_FROM_WEEKS and not is_table
+        with st.container(horizontal=is_short, gap="small", vertical_alignment="center"):
             if is_table:
                 _table(days, filters)
             else:
-                figure = drawn(view, ("calendar", filters.of_period(), look, colors), lambda: calendar_figure(days, look, colors))
-                _heatmap(figure, weeks, rows)
-            sentence = drawn(view, ("summary", filters.of_period(), measure, filters.today), lambda: summary(days, measure, filters.today))
-            _words(sentence, legend(of_color, measure, colors, bool(is_hatched(days, look).any())), is_short)
+                _heatmap(drawing)
+            _words(drawing.sentence, drawing.legend, is_short)
+
+
+def _drawing(view: View, days: pd.DataFrame, measure: str) -> Drawing:
+    filters, colors = view.filters, view.colors
+    of_color = levels(days.loc[days["day"] <= pd.Timestamp(filters.today), measure].to_numpy())
+    look = CalendarLook(measure, of_color.starts, filters.today, view.recorded_from, filters.day, filters.week_start, view.unknown)
+    return Drawing(
+        calendar_figure(days, look, colors),
+        *figure_units(days, filters.week_start),
+        summary(days, measure, filters.today),
+        legend(of_color, measure, colors, bool(is_hatched(days, look).any())),
+    )
 
 
 def _head() -> tuple[str, bool]:
@@ -60,13 +81,14 @@ def _head() -> tuple[str, bool]:
     return chosen.lower(), is_table
 
 
-def _heatmap(figure: go.Figure, weeks: int, rows: int) -> None:
+def _heatmap(drawing: Drawing) -> None:
+    weeks, rows = drawing.weeks, drawing.rows
     is_full = weeks >= FULL_WIDTH_FROM_WEEKS
     cell = BIG_CELL_PX if weeks <= BIG_UP_TO_WEEKS else CELL_PX
     st.html(_shape_rule(weeks, rows))
     box = _scroller() if is_full else st.container(width="content")
     box.plotly_chart(
-        figure,
+        drawing.figure,
         theme=None,
         width="stretch" if is_full else weeks * cell + CELL_MARGIN_PX,
         height="stretch" if is_full else rows * cell + 2,

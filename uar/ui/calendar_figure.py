@@ -17,7 +17,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from uar.activity import ActivityType
-from uar.ui.theme import FONT, Palette
+from uar.ui.figures import AXIS, Figure, layout_base
+from uar.ui.theme import Palette
 from uar.ui.words import MONTHS, WEEKDAYS, counted, long_date
 
 ROWS = 7
@@ -25,7 +26,6 @@ STRIP = 9  # seven days, a line for the months, a gap
 MOST_WEEKS = 54
 LABEL_PX = 34
 CELL_MARGIN_PX = LABEL_PX + 2
-NO_BAR = {"displayModeBar": False, "doubleClick": False}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def cells(days: pd.DataFrame, week_start: int) -> pd.DataFrame:
     return placed.assign(strip=year.max() - year, week=(start - first) // ROWS)
 
 
-def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> go.Figure:
+def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> Figure:
     """The figure; `days` as from `uar.report.days.calendar`. Days after `look.today` have no cell."""
     placed = cells(days[days["day"] <= pd.Timestamp(look.today)], look.week_start)
     every = cells(days, look.week_start)
@@ -69,7 +69,7 @@ def calendar_figure(days: pd.DataFrame, look: CalendarLook, colors: Palette) -> 
     hatched = is_hatched(placed, look)
     traces = [_heatmap(placed, look, colors, strips, weeks), _hatching(placed[hatched], colors), _targets(placed, hatched)]
     # The layout goes in at once: changing a figure afterwards takes ten times as long.
-    return go.Figure(traces, _layout(every, look, colors, strips, weeks) | {"shapes": _frames(placed, look, colors)})
+    return Figure(traces, _layout(every, look, colors, strips, weeks) | {"shapes": _frames(placed, look, colors)})
 
 
 def figure_units(days: pd.DataFrame, week_start: int) -> tuple[int, int]:
@@ -153,22 +153,14 @@ def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[d
 def _layout(every: pd.DataFrame, look: CalendarLook, colors: Palette, strips: int, weeks: int) -> dict[str, Any]:
     names = [WEEKDAYS[(row + look.week_start) % ROWS][:3] for row in range(ROWS)]
     shown = [(strip * STRIP + row, names[row]) for strip in range(strips) for row in (0, 2, 4)]
-    axis = {"fixedrange": True, "showgrid": False, "zeroline": False, "ticks": ""}
     last_row = strips * STRIP - 3
-    return {
-        "xaxis": axis | {"range": [-0.6, weeks - 0.4], "showticklabels": False, "constrain": "domain", "constraintoward": "left"},
-        "yaxis": axis
+    return layout_base(colors) | {
+        "xaxis": AXIS | {"range": [-0.6, weeks - 0.4], "showticklabels": False, "constrain": "domain", "constraintoward": "left"},
+        "yaxis": AXIS
         | {"range": [last_row + 0.6, -1.4], "tickvals": [y for y, _ in shown], "ticktext": [name for _, name in shown]}
         | {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"},
         "annotations": [_month_label(x, y, text) for x, y, text in month_labels(every)],
         "margin": {"l": LABEL_PX, "r": 2, "t": 0, "b": 2},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": FONT, "size": 12, "color": colors.muted},
-        "hoverlabel": {"bgcolor": colors.surface, "bordercolor": colors.outline, "font": {"color": colors.text, "family": FONT}},
-        "hovermode": "closest",
-        "dragmode": False,
-        "showlegend": False,
     }
 
 

@@ -13,7 +13,7 @@ from uar.report.days import calendar
 from uar.report.periods import Period, previous_period
 from uar.report.streaks import Kpis, WorkingDays, kpis
 from uar.ui import periods
-from uar.ui.frame import View
+from uar.ui.frame import View, drawn
 from uar.ui.words import compact, counted, date_range, quiet, short_date
 
 ACTIVE_DAYS_RULE = (
@@ -46,7 +46,9 @@ class Card:
 def show_cards(view: View, days: pd.DataFrame) -> None:
     """Draw the four cards, two by two on a phone, all equally high; `days` is the calendar of the whole period."""
     with st.grid(4, min_column_width=160):
-        for card in headlines(view, days):
+        # The count of known people is as old as the snapshot.
+        question = ("headlines", view.filters, view.recorded_from, view.unknown, view.snapshot.data_at)
+        for card in drawn(view, question, lambda: headlines(view, days)):
             show_card(card)
 
 
@@ -62,7 +64,7 @@ def headlines(view: View, days: pd.DataFrame) -> list[Card]:
     filters = view.filters
     words = periods.comparison_words(filters.period)
     now = view_kpis(days, view, filters.today)
-    active, longest, current = _changes(view)
+    active, longest, current = _changes(view, days)
     share = f"{now.active_days / now.days:.0%} of the days".replace("%", " %") if now.days else "no day recorded"
     return [
         Card("Active Days", f"{now.active_days:,} of {now.days:,}", ACTIVE_DAYS_RULE, share, active, words),
@@ -90,13 +92,14 @@ def _known_people(view: View) -> int:
     return int((people["account_id"].notna() & ~people["id"].isin(view.filters.left_out)).sum())
 
 
-def _changes(view: View) -> tuple[int | None, int | None, int | None]:
+def _changes(view: View, days: pd.DataFrame) -> tuple[int | None, int | None, int | None]:
     """The changes of active days, longest and current streak; the current streak is the one at the end of each period."""
     ranges = compared(view, (view.filters.first, view.filters.last))
     if ranges is None:
         return None, None, None
-    mirror = view.snapshot.mirror
-    now, before = (view_kpis(calendar(mirror, view.filters.of_days(*days)), view, days[1]) for days in ranges)
+    (_, yesterday), (first, last) = ranges
+    now = view_kpis(days[days["day"] <= pd.Timestamp(yesterday)], view, yesterday)
+    before = view_kpis(calendar(view.snapshot.mirror, view.filters.of_days(first, last)), view, last)
     return (
         now.active_days - before.active_days,
         now.longest_streak - before.longest_streak,

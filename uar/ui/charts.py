@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from uar.activity import ActivityType
-from uar.ui.theme import FONT, TYPE_COLORS, Palette
+from uar.ui.figures import AXIS, Figure, layout_base
+from uar.ui.theme import TYPE_COLORS, Palette
 from uar.ui.words import WEEKDAYS, counted, percent
 
 BAR_PX = 30
@@ -17,7 +18,7 @@ COLUMNS_PX = {"events": 64, "share": 128, "people": 190}  # right edges of the w
 HEAD_PX = 24
 
 
-def breakdown_figure(breakdown: pd.DataFrame, colors: Palette) -> go.Figure:
+def breakdown_figure(breakdown: pd.DataFrame, colors: Palette) -> Figure:
     """Ten bars in the fixed order, with count, share and people in columns beside them; `breakdown` as from `uar.report.breakdown`.
 
     An invisible bar over the whole width of each row takes hover and click; its `customdata` is the type's key.
@@ -35,7 +36,7 @@ def breakdown_figure(breakdown: pd.DataFrame, colors: Palette) -> go.Figure:
         unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
-    return go.Figure([bars, _row_targets(breakdown, labels, widest)], _breakdown_layout(breakdown, labels, widest, colors))
+    return Figure([bars, _row_targets(breakdown, labels, widest)], _breakdown_layout(breakdown, labels, widest, colors))
 
 
 def breakdown_height() -> int:
@@ -64,19 +65,12 @@ def _row_targets(breakdown: pd.DataFrame, labels: list[str], widest: int) -> go.
 
 
 def _breakdown_layout(breakdown: pd.DataFrame, labels: list[str], widest: int, colors: Palette) -> dict[str, Any]:
-    return _base(colors) | {
+    return layout_base(colors) | {
         "barmode": "overlay",
         "bargap": 0.42,
         "height": breakdown_height(),
-        "xaxis": {"visible": False, "range": [0, widest], "fixedrange": True},
-        "yaxis": {
-            "range": [len(labels) - 0.5, -0.5],
-            "fixedrange": True,
-            "ticks": "",
-            "ticklabelstandoff": 6,
-            "tickfont": {"size": 13, "color": colors.text},
-            "showgrid": False,
-        },
+        "xaxis": AXIS | {"visible": False, "range": [0, widest]},
+        "yaxis": AXIS | {"range": [len(labels) - 0.5, -0.5], "ticklabelstandoff": 6, "tickfont": {"size": 13, "color": colors.text}},
         "margin": {"l": 80, "r": COLUMNS_PX["people"], "t": HEAD_PX, "b": 0},
         "annotations": list(_written(breakdown, labels, colors)),
     }
@@ -99,7 +93,7 @@ def _cell(text: str, column: str, label: str | None, color: str) -> dict[str, An
     return place | {"x": 1, "xref": "paper", "xanchor": "right", "xshift": shift, "text": text, "showarrow": False, "font": font}
 
 
-def week_figure(punchcard: pd.DataFrame, week_start: int, colors: Palette) -> go.Figure:
+def week_figure(punchcard: pd.DataFrame, week_start: int, colors: Palette) -> Figure:
     """Events per weekday and hour: `punchcard` as from `uar.report.punchcard`. Rows begin with `week_start`."""
     order = [(week_start + row) % 7 for row in range(7)]
     grid = punchcard.to_numpy(dtype="int64")[order]
@@ -113,23 +107,10 @@ def week_figure(punchcard: pd.DataFrame, week_start: int, colors: Palette) -> go
         z=np.sqrt(grid), zmin=0, zmax=np.sqrt(most), x=list(range(24)), y=[WEEKDAYS[day][:3] for day in order],
         colorscale=scale, showscale=False, xgap=2, ygap=2, text=texts, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    axis = {"fixedrange": True, "ticks": "", "showgrid": False, "zeroline": False}
     layout = {
         "height": breakdown_height(),
         "margin": {"l": 38, "r": 2, "t": 4, "b": 24},
-        "xaxis": axis | {"tickvals": [0, 6, 12, 18], "ticktext": ["00", "06", "12", "18"]},
-        "yaxis": axis | {"autorange": "reversed", "ticklabelstandoff": 4},
+        "xaxis": AXIS | {"tickvals": [0, 6, 12, 18], "ticktext": ["00", "06", "12", "18"]},
+        "yaxis": AXIS | {"autorange": "reversed", "ticklabelstandoff": 4},
     }
-    return go.Figure([heatmap], _base(colors) | layout)
-
-
-def _base(colors: Palette) -> dict[str, Any]:
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": FONT, "size": 12, "color": colors.muted},
-        "hoverlabel": {"bgcolor": colors.surface, "bordercolor": colors.outline, "font": {"color": colors.text, "family": FONT}},
-        "hovermode": "closest",
-        "dragmode": False,
-        "showlegend": False,
-    }
+    return Figure([heatmap], layout_base(colors) | layout)

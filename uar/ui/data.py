@@ -68,7 +68,7 @@ def snapshot(site_id: int, max_age_s: float = FRESH_FOR_S) -> Snapshot:
 @st.cache_resource(show_spinner=False)
 def memo() -> Memo:
     """What was drawn lately."""
-    return Memo()
+    return Memo(512)
 
 
 @st.cache_resource(show_spinner=False)

@@ -129,7 +129,7 @@ def remember_default(key: str, default: object) -> None:
 
 
 def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime) -> str:
-    options = list(timezones.zones())
+    options, known = list(timezones.zones()), timezones.labels(now)
     if own_zone not in options:
         options.insert(0, own_zone)
     remember_default("zone", own_zone)
@@ -137,7 +137,7 @@ def _zone(slot: st.delta_generator.DeltaGenerator, own_zone: str, now: datetime)
         "Timezone",
         options,
         index=options.index(own_zone),
-        format_func=lambda zone: timezones.label(zone, now),
+        format_func=lambda zone: known.get(zone) or timezones.label(zone, now),
         key="zone",
         bind=BOUND,
         help="Days begin and end at midnight in this timezone. The default is your browser's.",

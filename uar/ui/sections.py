@@ -8,8 +8,8 @@ import streamlit as st
 from uar.activity import ActivityType
 from uar.report.breakdown import breakdown
 from uar.report.punchcard import MIN_PEOPLE, punchcard
-from uar.ui.calendar_figure import NO_BAR
 from uar.ui.charts import breakdown_figure, week_figure
+from uar.ui.figures import NO_BAR
 from uar.ui.filters import clear_all
 from uar.ui.frame import View, drawn
 from uar.ui.words import counted, date_range, long_date, quiet, short_date

@@ -31,8 +31,12 @@ def current_name(name: str | None) -> str | None:
 
 def label(zone: str, at: datetime) -> str:
     """`Europe/Berlin (UTC+1)`, with the offset in the hour of the instant `at`."""
-    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    return _labels(hour).get(zone) or _label(zone, hour)
+    return labels(at).get(zone) or _label(zone, at)
+
+
+def labels(at: datetime) -> dict[str, str]:
+    """The label of every zone of `zones`."""
+    return _labels(at.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
 
 
 @lru_cache(maxsize=4)
