@@ -181,7 +181,7 @@ def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> s
     working = past[past["day"].dt.day_of_week < 5]
     begun = working["day"].to_numpy().astype("datetime64[D]")
     mondays = begun - working["day"].dt.day_of_week.to_numpy().astype("timedelta64[D]")
-    weeks = working.groupby(mondays)[measure].agg(["sum", "size"])
+    weeks = pd.Series(working[measure].to_numpy(), index=mondays).groupby(level=0).agg(["sum", "size"])
     since = past.loc[past["events"] > 0, "day"].min()
     whole = weeks[(weeks["size"] == 5) & (weeks.index >= since)]["sum"]
     if len(whole) < 2:
