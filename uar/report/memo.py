@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MOST_ANSWERS = 128
+MOST_ANSWERS = 256
 
 
 class Memo:

@@ -16,7 +16,8 @@ from uar.report.memo import Memo
 from uar.store.database import Engine, StoreError, StoreUnavailable, migrate, open_store, read_transaction
 from uar.store.reads import site_names
 
-FRESH_FOR_S = 15.0
+# Newer data makes every question of every viewer a new one; whoever wants it at once presses Refresh.
+FRESH_FOR_S = 60.0
 
 
 class OutOfOrder(Exception):
