@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pysqlite3 import dbapi2 as sqlite
@@ -18,7 +19,7 @@ import uar.capture.spool
 from uar.activity import Source
 from uar.capture.delivery import Delivery
 from uar.capture.spool import DataDirInUse, Mark, Spool, SpoolBroken, SpoolFull, salvaged_rows, sole_owner
-from uar.capture.spool_file import Spooled, SpoolReader
+from uar.capture.spool_file import Spooled, SpoolReader, free_share
 
 LIMIT = 64 * 1024 * 1024
 
@@ -231,6 +232,22 @@ def test_a_file_that_was_removed_is_never_acknowledged_into(spool: Spool, report
     taken = take(tmp_path / "spool.db")
     assert [spooled.delivery for spooled in taken] == [made(0), made(1), made(3), made(4)]
     assert min(spooled.mark.id for spooled in taken) > 2  # no number is given twice
+
+
+def test_a_file_that_is_removed_behind_a_commit_stops_nobody(spool: Spool, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.spool, "MEASURE_S", 0.0)
+    monkeypatch.setattr(uar.capture.spool, "free_share", Mock(side_effect=FileNotFoundError))
+    fill(spool, reports, range(2))
+    fill(spool, reports, range(2, 4))
+    assert set(reports.seen.values()) == {True}
+
+
+@pytest.mark.parametrize(("blocks", "free", "expected"), [(0, 0, 1.0), (200, 10, 0.05), (200, 0, 0.0)])
+def test_a_file_system_that_tells_no_size_is_not_taken_for_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, expected: float
+) -> None:
+    monkeypatch.setattr("os.statvfs", lambda path: Mock(f_blocks=blocks, f_bavail=free))
+    assert free_share(tmp_path) == expected
 
 
 def test_a_place_in_a_file_that_was_replaced_deletes_nothing_of_the_new_one(spool: Spool, reports: Reports, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ class Spool:
 
     def _measure(self) -> None:
         self._measured_at = time.monotonic()
-        self.free_share = free_share(self._path)
+        self._measure_disk()
         one = self._connection.execute
         pages = one("PRAGMA page_count").fetchone()[0] - one("PRAGMA freelist_count").fetchone()[0]
         self.used_bytes = pages * one("PRAGMA page_size").fetchone()[0]
@@ -272,10 +272,14 @@ class Spool:
         self.depth = 0 if first is None else one("SELECT max(id) FROM deliveries").fetchone()[0] - first[0] + 1
         self.oldest_received_at = None if first is None else first[1]
 
+    def _measure_disk(self) -> None:
+        with suppress(OSError):  # a file that was taken away is the next commit's matter
+            self.free_share = free_share(self._path)
+
     def _tidy(self) -> None:
         """With nothing to do: prove after a failure that commits work again, and cut the log so that deleted bodies leave it too."""
         try:
-            self.free_share = free_share(self._path)
+            self._measure_disk()
             if not self.is_writable:
                 self._connection.execute(f"PRAGMA user_version = {int(time.time()) & 0x7FFFFFFF}")
                 self.is_writable = True

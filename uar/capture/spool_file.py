@@ -78,9 +78,9 @@ def waiting(path: Path) -> Waiting:
 
 
 def free_share(path: Path) -> float:
-    """How much of the file's disk is free for this user, from 0 to 1; raises `OSError`."""
+    """How much of the file's disk is free for this user, from 0 to 1; 1 where a file system does not tell. Raises `OSError`."""
     found = os.statvfs(path)
-    return found.f_bavail / found.f_blocks
+    return found.f_bavail / found.f_blocks if found.f_blocks else 1.0
 
 
 def is_low(share: float) -> bool:
