@@ -44,7 +44,7 @@ def show_setup(settings: Settings, site: str | None, known: int) -> None:
 
 def show_sample_note(settings: Settings) -> None:
     """Say that what is shown is invented, and how to see the own site instead."""
-    own = _sites_with_data()
+    own = _sites_with_data(data.FRESH_FOR_S)
     if own:
         st.info(
             f"**Sample data.** People and activity are invented. Your own data is at “Site”: {plain(', '.join(own))}.", icon=SAMPLE_ICON
@@ -140,7 +140,7 @@ def _secret_of(name: str, variable: str, site: str) -> str:
 def _listening(site: str | None) -> None:
     """Runs the page again only when that changes what it shows: another site's events would have it run for ever."""
     try:
-        arrived = [name for name in _sites_with_data() if site in (None, name)]
+        arrived = [name for name in _sites_with_data(LISTEN_S) if site in (None, name)]
     except data.OutOfOrder as error:
         st.warning(plain(str(error)), icon=":material/cloud_off:")
         return
@@ -150,11 +150,11 @@ def _listening(site: str | None) -> None:
     st.markdown(":material/sensors: Listening. This page changes by itself as soon as the first event is here.")
 
 
-def _sites_with_data() -> list[str]:
-    """The real sites that have an activity."""
+def _sites_with_data(max_age_s: float) -> list[str]:
+    """The real sites that have an activity, as their snapshots of that age tell."""
     sites = data.sites()
     rows = zip(sites["id"], sites["name"], strict=True)
-    return [str(name) for number, name in rows if name != SAMPLE_SITE and data.snapshot(int(number), LISTEN_S).mirror.activities]
+    return [str(name) for number, name in rows if name != SAMPLE_SITE and data.snapshot(int(number), max_age_s).mirror.activities]
 
 
 def _load_sample() -> None:
