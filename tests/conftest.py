@@ -134,6 +134,7 @@ def postgresql_template(postgresql: PostgreSQL) -> str:
     """The name of a migrated database to copy."""
     postgresql.run(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
     _migrated(postgresql.url(TEMPLATE))
+    postgresql.run(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")  # one that stays open would forbid to copy it
     return TEMPLATE
 
 

@@ -205,12 +205,10 @@ def store(settings: Settings, now: float) -> Iterator[Finding]:
     url = settings.database_url.reveal()
     try:
         engine = open_store(url, read_only=True)
-        if not is_current(engine):
-            yield Finding(FAIL, "The store's tables are of an older release or missing: python -m uar migrate (up and worker do it too).")
-            return
-        look_through(engine, LOOK_S)
-        yield Finding(OK, f"The store ({engine.dialect.name}) answers and has the tables of this release.")
-        yield from _content(settings, engine, now)
+        try:
+            yield from _store(settings, engine, now)
+        finally:
+            engine.dispose()
     except StoreUnavailable as error:
         remedy = (
             "" if url.startswith("sqlite") else " Check UAR_DATABASE_URL and that the server runs; deliveries wait in the spool meanwhile."
@@ -218,6 +216,15 @@ def store(settings: Settings, now: float) -> Iterator[Finding]:
         yield Finding(WARN if "does not exist yet" in str(error) else FAIL, f"{error}{remedy}")
     except StoreError as error:
         yield Finding(FAIL, str(error))
+
+
+def _store(settings: Settings, engine: Engine, now: float) -> Iterator[Finding]:
+    if not is_current(engine):
+        yield Finding(FAIL, "The store's tables are of an older release or missing: python -m uar migrate (up and worker do it too).")
+        return
+    look_through(engine, LOOK_S)
+    yield Finding(OK, f"The store ({engine.dialect.name}) answers and has the tables of this release.")
+    yield from _content(settings, engine, now)
 
 
 def _content(settings: Settings, engine: Engine, now: float) -> Iterator[Finding]:
