@@ -133,6 +133,7 @@ def test_erased_rows_are_gone_after_the_next_refresh(store: Engine) -> None:
     assert after.mirror == whole(store)
     assert after.mirror.activities < before.mirror.activities == 20
     assert after.generation != before.generation
+    assert live.former is None  # nobody may see them any more
 
 
 @pytest.mark.parametrize("shift", [-QUARTER, 0, 1, 3 * QUARTER])
@@ -158,6 +159,7 @@ def test_what_is_pruned_is_dropped_without_reading_anything_again(store: Engine,
     assert left.mirror == whole(store, edge) == whole(store)
     assert (left.mirror.activities, left.generation) == (full.mirror.activities, full.generation)
     assert left.version != full.version  # figures of before are not shown for it
+    assert live.former is None
     assert (full.known_from_ms, left.known_from_ms) == (NOON // QUARTER * QUARTER, edge)
 
 
@@ -347,6 +349,7 @@ def test_whoever_asks_during_a_refresh_gets_the_snapshot_that_stands(store: Engi
     other.join(10)
     assert live.snapshot is not None
     assert live.snapshot.mirror.activities == 2
+    assert live.former is standing
 
 
 def test_viewers_who_open_the_first_page_at_once_share_one_reading(store: Engine, reads: list[int]) -> None:

@@ -110,6 +110,7 @@ class LiveMirror:
         self._path = None if cache_dir is None else cache_dir / f"mirror-{site_id}.cache"
         self._refreshing = Lock()
         self._snapshot: Snapshot | None = None
+        self._former: Snapshot | None = None
         self._loaded: _Loaded | None = None
         self._saved_activities = 0
         self._saving: Thread | None = None
@@ -119,6 +120,14 @@ class LiveMirror:
     def snapshot(self) -> Snapshot | None:
         """The last snapshot, without asking the store; None before the first refresh."""
         return self._snapshot
+
+    @property
+    def former(self) -> Snapshot | None:
+        """The snapshot before the last one; None if there is none, or if something it shows was erased or pruned since."""
+        former, standing = self._former, self._snapshot
+        if former is None or standing is None:
+            return None
+        return former if (former.generation, former.kept_from_ms) == (standing.generation, standing.kept_from_ms) else None
 
     def refresh(self, since: int | None = None) -> Snapshot:
         """A snapshot with everything that is in the store now, or the last one if a refresh is under way in another thread.
@@ -131,8 +140,9 @@ class LiveMirror:
         try:
             if since is not None:
                 self._asked_since = since
-            self._snapshot = self._read()
-            return self._snapshot
+            newest = self._read()
+            self._former, self._snapshot = standing, newest
+            return newest
         finally:
             self._refreshing.release()
 

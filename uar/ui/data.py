@@ -16,8 +16,10 @@ from uar.report.memo import Memo
 from uar.store.database import Engine, StoreError, StoreUnavailable, migrate, open_store, read_transaction
 from uar.store.reads import site_names
 
-# Newer data makes every question of every viewer a new one; whoever wants it at once presses Refresh.
-FRESH_FOR_S = 60.0
+# Newer data makes every question of every viewer a new one; whoever wants it at once presses Refresh. The others come to it one by one:
+# if all did in the same second, each would wait for what the others ask.
+FRESH_FOR_S = 40.0
+APART_S = 20.0
 
 
 class OutOfOrder(Exception):
@@ -64,6 +66,22 @@ def snapshot(site_id: int, max_age_s: float = FRESH_FOR_S) -> Snapshot:
         return mirror.refresh()
     except (StoreUnavailable, StoreError) as error:
         raise OutOfOrder(str(error)) from error
+
+
+def snapshot_for(site_id: int, turn: float, seen_at: int | None) -> Snapshot:
+    """The snapshot that a viewer sees now, at most `FRESH_FOR_S + APART_S` old.
+
+    `turn`, from 0 to 1, is the viewer's own place in the `APART_S` after a newer snapshot came, and `seen_at` (epoch milliseconds) the
+    `data_at` of what was seen last, None for who has just come: nobody ever goes back to something older.
+    """
+    newest = snapshot(site_id)
+    former = _mirror(site_id).former
+    if former is None or seen_at is None or former.data_at < seen_at:
+        return newest
+    now = time.time() * 1000
+    is_their_turn = now - newest.data_at >= turn * APART_S * 1000
+    is_too_old = now - former.data_at > (FRESH_FOR_S + APART_S) * 1000
+    return newest if is_their_turn or is_too_old else former
 
 
 @st.cache_resource(show_spinner=False)

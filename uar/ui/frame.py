@@ -7,6 +7,7 @@ The list of people needs no events: a directory is enough for it.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -137,9 +138,13 @@ def _asked_site(names: list[str]) -> str | None:
 
 
 def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
+    site_id = int(sites.loc[sites["name"] == site, "id"].iloc[0])
     is_asked = bool(st.session_state.get("refresh"))  # true in the run that the button starts
+    turn = st.session_state.setdefault("frame.turn", random.random())
     with st.skeleton(height=420):
-        return data.snapshot(int(sites.loc[sites["name"] == site, "id"].iloc[0]), 0.0 if is_asked else data.FRESH_FOR_S)
+        found = data.snapshot(site_id, 0.0) if is_asked else data.snapshot_for(site_id, turn, st.session_state.get("frame.seen_at"))
+    st.session_state["frame.seen_at"] = found.data_at
+    return found
 
 
 def _recorded_from(snapshot: Snapshot, zone: str) -> date | None:
