@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class PostgresServer:
         assert self._process is not None
         os.killpg(self._process.pid, number)
         for pid in self._children():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a backend whose client has just gone
+                os.kill(pid, number)
 
     def _children(self) -> list[int]:
         # A backend is the leader of a session of its own, so the group of the server does not reach it.
