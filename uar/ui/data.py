@@ -20,6 +20,7 @@ from uar.store.reads import site_names
 # if all did in the same second, each would wait for what the others ask.
 FRESH_FOR_S = 40.0
 APART_S = 20.0
+SITES_FOR_S = 2.0  # every click asks which sites there are; a new one is in no hurry
 
 
 class OutOfOrder(Exception):
@@ -46,14 +47,20 @@ def store() -> Engine:
     return engine
 
 
+@st.cache_resource(ttl=SITES_FOR_S, show_spinner=False)
 def sites() -> pd.DataFrame:
-    """The sites of the store, columns id, name, cloud_id, base_url."""
+    """The sites of the store, columns id, name, cloud_id, base_url; at most `SITES_FOR_S` old, unless `sites.clear` is called."""
     engine = store()
     try:
         with read_transaction(engine) as connection:
             return site_names(connection)
     except (StoreUnavailable, StoreError) as error:
         raise OutOfOrder(str(error)) from error
+
+
+def is_loaded(site_id: int) -> bool:
+    """Whether the site has a snapshot already: if not, the first call of `snapshot` takes a while."""
+    return _mirror(site_id).snapshot is not None
 
 
 def snapshot(site_id: int, max_age_s: float = FRESH_FOR_S) -> Snapshot:
@@ -74,8 +81,7 @@ def snapshot_for(site_id: int, turn: float, seen_at: int | None) -> Snapshot:
     `turn`, from 0 to 1, is the viewer's own place in the `APART_S` after a newer snapshot came, and `seen_at` (epoch milliseconds) the
     `data_at` of what was seen last, None for who has just come: nobody ever goes back to something older.
     """
-    newest = snapshot(site_id)
-    former = _mirror(site_id).former
+    newest, former = snapshot(site_id), _mirror(site_id).former
     if former is None or seen_at is None or former.data_at < seen_at:
         return newest
     now = time.time() * 1000
@@ -90,6 +96,11 @@ def memo() -> Memo:
     return Memo(512)
 
 
-@st.cache_resource(show_spinner=False)
 def _mirror(site_id: int) -> LiveMirror:
-    return LiveMirror(store(), site_id, 0, settings().data_dir)
+    known = _mirrors().get(site_id)
+    return known or _mirrors().setdefault(site_id, LiveMirror(store(), site_id, 0, settings().data_dir))
+
+
+@st.cache_resource(show_spinner=False)
+def _mirrors() -> dict[int, LiveMirror]:
+    return {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.io.json import to_json_plotly
 
 from uar.ui.theme import FONT, Palette
 
@@ -16,7 +18,7 @@ AXIS = {"automargin": True, "fixedrange": True, "showgrid": False, "zeroline": F
 class Figure(go.Figure):  # type: ignore[misc] # Plotly has no types
     """A figure that nobody changes once it is made.
 
-    Streamlit asks for its contents in every run of every viewer, and Plotly would copy them each time.
+    Streamlit asks for its contents in every run of every viewer; Plotly would copy them each time and search them for what JSON lacks.
     """
 
     _contents: dict[str, Any] | None = None
@@ -24,7 +26,7 @@ class Figure(go.Figure):  # type: ignore[misc] # Plotly has no types
     def to_dict(self) -> dict[str, Any]:
         """The contents, which are not to be changed."""
         if self._contents is None:
-            self._contents = super().to_dict()
+            self._contents = json.loads(to_json_plotly(super().to_dict()))
         return self._contents
 
 

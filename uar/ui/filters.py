@@ -8,18 +8,17 @@ The keys of the widgets are the names in the address: site, period, range, zone,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import streamlit as st
 
 from uar.activity import ActivityType
 from uar.report.selection import Selection
 from uar.ui import periods, timezones
-from uar.ui.address import space_ids_by_label
 from uar.ui.nearest import nearest_day
 from uar.ui.words import WEEK_STARTS, date_range, quiet
 
@@ -69,11 +68,11 @@ class Filters:
         return self.of_days(self.day, self.day) if self.day else self.of_period()
 
 
-def sidebar(spaces: pd.DataFrame, left_out: frozenset[int], first_day: date | None, own_zone: str, now: datetime) -> Filters:
+def sidebar(space_ids: Mapping[str, int], left_out: frozenset[int], first_day: date | None, own_zone: str, now: datetime) -> Filters:
     """Draw the filters and return what they say.
 
-    `spaces` has the columns id, space_key, name; `left_out` are the people who never count; `first_day` is the first day with data
-    or recording; `own_zone` is the viewer's; `now` is an aware instant.
+    `space_ids` are the spaces to choose from by their labels; `left_out` are the people who never count; `first_day` is the first day with
+    data or recording; `own_zone` is the viewer's; `now` is an aware instant.
     """
     period_slot, zone_slot = st.sidebar.container(), st.sidebar.container()
     zone = _zone(zone_slot, own_zone, now)
@@ -81,7 +80,7 @@ def sidebar(spaces: pd.DataFrame, left_out: frozenset[int], first_day: date | No
     period, first, last = _period(period_slot, today, first_day)
     st.session_state["filters.slot"] = st.sidebar.container()  # for the filters of one tab
     chosen_types = _types()
-    chosen_spaces, names = _spaces(spaces)
+    chosen_spaces, names = _spaces(space_ids)
     week_start = _week_start()
     is_working_days_only = _flag("workdays", "Working days only", WORKING_DAYS_RULE)
     is_without_views = _flag("noviews", "Without views", "Views usually outnumber everything else.")
@@ -181,9 +180,8 @@ def _types() -> frozenset[ActivityType]:
     return frozenset(ActivityType[label.upper()] for label in chosen)
 
 
-def _spaces(spaces: pd.DataFrame) -> tuple[frozenset[int] | None, tuple[str, ...]]:
+def _spaces(ids: Mapping[str, int]) -> tuple[frozenset[int] | None, tuple[str, ...]]:
     """The chosen spaces' ids, None for all, and their names."""
-    ids = space_ids_by_label(spaces)
     remember_default("spaces", [])
     chosen = st.sidebar.multiselect("Spaces", list(ids), key="spaces", bind=BOUND, placeholder="All spaces" if ids else "None known")
     return (frozenset(ids[label] for label in chosen) or None), tuple(chosen)

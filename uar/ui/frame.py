@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import NoReturn, TypeVar
@@ -102,7 +103,8 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
         st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
     if snapshot.is_blank and not (is_list and known_people(snapshot)):
         _show_setup(title, head, settings, site, snapshot, own_zone)
-    filters = sidebar(snapshot.spaces, snapshot.app_ids, first_day, own_zone, now)
+    space_ids = data.memo().answer(("spaces", site, snapshot.data_at), lambda: address.space_ids_by_label(snapshot.spaces))
+    filters = sidebar(space_ids, snapshot.app_ids, first_day, own_zone, now)
     with head:
         utility_bar(title, settings, snapshot, filters.zone)
         setup.show_first_event()
@@ -141,7 +143,7 @@ def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
     site_id = int(sites.loc[sites["name"] == site, "id"].iloc[0])
     is_asked = bool(st.session_state.get("refresh"))  # true in the run that the button starts
     turn = st.session_state.setdefault("frame.turn", random.random())
-    with st.skeleton(height=420):
+    with nullcontext() if data.is_loaded(site_id) else st.skeleton(height=420):
         found = data.snapshot(site_id, 0.0) if is_asked else data.snapshot_for(site_id, turn, st.session_state.get("frame.seen_at"))
     st.session_state["frame.seen_at"] = found.data_at
     return found

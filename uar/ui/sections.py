@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +11,7 @@ from uar.activity import ActivityType
 from uar.report.breakdown import breakdown
 from uar.report.punchcard import MIN_PEOPLE, punchcard
 from uar.ui.charts import breakdown_figure, week_figure
-from uar.ui.figures import NO_BAR
+from uar.ui.figures import NO_BAR, Figure
 from uar.ui.filters import clear_all
 from uar.ui.frame import View, drawn
 from uar.ui.words import counted, date_range, long_date, quiet, short_date
@@ -30,44 +32,57 @@ def show_no_results(view: View) -> None:
         st.button("Clear all filters", key="no_results.clear", on_click=clear_all)
 
 
+@dataclass(frozen=True)
+class Bars:
+    """What the card of the ten types shows: the figure, how many events it counts, and all of it as words."""
+
+    figure: Figure
+    events: int
+    words: str
+
+
 def show_breakdown(view: View) -> None:
     """Draw the ten bars; a click on a row filters the page by that type, a second one lifts it."""
-    table = breakdown(view.snapshot.mirror, view.filters.narrowed())
+    bars = drawn(view, ("breakdown", view.filters.narrowed(), view.colors), lambda: _bars(view))
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.header("What people do", width="content", anchor=False)
             st.session_state["breakdown.without_view"] = view.filters.is_without_views
             st.toggle("Without View", key="breakdown.without_view", on_change=_without_view)
-        st.markdown(quiet(f"{counted(int(table['events'].sum()), 'event')}{_when(view)}. {_how_to_filter(view)}"))
+        st.markdown(quiet(f"{counted(bars.events, 'event')}{_when(view)}. {_how_to_filter(view)}"))
         st.plotly_chart(
-            drawn(view, ("breakdown", view.filters.narrowed(), view.colors), lambda: breakdown_figure(table, view.colors)),
+            bars.figure,
             theme=None,
             key="breakdown",
             on_select=_type_clicked,
             selection_mode="points",
             config=NO_BAR,
-            alt=f"Events and people by event type: {_spoken(table)}",
+            alt=f"Events and people by event type: {bars.words}",
         )
+
+
+def _bars(view: View) -> Bars:
+    table = breakdown(view.snapshot.mirror, view.filters.narrowed())
+    return Bars(breakdown_figure(table, view.colors), int(table["events"].sum()), _spoken(table))
 
 
 def show_week(view: View) -> None:
     """Draw events by weekday and hour; never for fewer than a handful of people."""
-    table = punchcard(view.snapshot.mirror, view.filters.narrowed())
+    figure = drawn(view, ("week", view.filters.narrowed(), view.filters.week_start, view.colors), lambda: _week(view))
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center"):  # as high as the head of the card beside it
             st.header("When it happens", anchor=False)
-        if table.isna().any(axis=None):
+        if figure is None:
             st.markdown(quiet(f"Shown when at least {MIN_PEOPLE} people were active: hours of single people are nobody's business."))
             return
         st.markdown(quiet(f"Events by weekday and hour{_when(view)}, {view.filters.zone}."))
-        week_start, colors = view.filters.week_start, view.colors
-        st.plotly_chart(
-            drawn(view, ("week", view.filters.narrowed(), week_start, colors), lambda: week_figure(table, week_start, colors)),
-            theme=None,
-            key="week_hours",
-            config=NO_BAR,
-            alt="Events by weekday and hour of the day",
-        )
+        st.plotly_chart(figure, theme=None, key="week_hours", config=NO_BAR, alt="Events by weekday and hour of the day")
+
+
+def _week(view: View) -> Figure | None:
+    """The figure, None if too few people were active."""
+    table = punchcard(view.snapshot.mirror, view.filters.narrowed())
+    return None if table.isna().any(axis=None) else week_figure(table, view.filters.week_start, view.colors)
 
 
 def _when(view: View) -> str:

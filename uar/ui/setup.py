@@ -168,4 +168,5 @@ def _load_sample() -> None:
         load_demo(data.store(), datetime.fromtimestamp(now, UTC).date(), progress=show, until=int(now * 1000))
     except (StoreUnavailable, StoreError) as error:
         raise data.OutOfOrder(str(error)) from error
+    data.sites.clear()
     st.rerun()
