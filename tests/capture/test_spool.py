@@ -267,6 +267,17 @@ def test_a_place_in_a_file_that_was_replaced_deletes_nothing_of_the_new_one(spoo
         wait_for(lambda: spool.depth == 7)
 
 
+def test_a_file_that_is_only_being_made_has_nothing_to_read_yet(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "spool.db"
+    path.touch()
+    with closing(SpoolReader(path)) as reader:
+        assert reader.take(Mark(), 100, LIMIT) == []
+        spool = Spool(path, LIMIT, reports)
+        fill(spool, reports, range(2))
+        assert len(reader.take(Mark(), 100, LIMIT)) == 2
+        spool.stop(5)
+
+
 @pytest.mark.parametrize("damage", ["end", "middle", "head"])
 def test_a_damaged_file_is_set_aside_and_what_is_readable_is_kept(
     damage: str, tmp_path: Path, reports: Reports, caplog: pytest.LogCaptureFixture

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import remount, small_disk
+from tests.reliability.conftest import ready, remount, small_disk
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import Ledger, Sender, send_until_acked
 from tests.reliability.verdict import assert_nothing_lost, judge
@@ -82,6 +83,23 @@ def test_a_full_disk_under_the_spool_gets_503_and_heals_by_itself(tmp_path: Path
         assert ledger.without_retry_after == 0
         assert max(ledger.seconds) < 5.0
         assert_nothing_lost(url, ledger)
+
+
+def test_a_disk_that_the_spool_filled_while_the_store_was_away_is_free_again_once_the_store_is_back(tmp_path: Path) -> None:
+    ledger = Ledger()
+    store = tmp_path / "uar.db"
+    url = f"sqlite:///{store}"
+    ready(url)
+    with small_disk(tmp_path / "disk", 6) as disk, RunningWorker(disk / "data", url) as worker:
+        with closing(sqlite3.connect(store, isolation_level=None)) as other, Sender(worker.port, ledger, itertools.count()) as sender:
+            other.execute("BEGIN EXCLUSIVE")
+            wait_for(ledger, 503, limit_s=30)
+            sender.stop()
+        send_until_acked(worker.port, ledger)
+        worker.wait_drained()
+        wait_readiness(worker, b"ready\n")
+        assert shutil.disk_usage(disk).free > 3_000_000
+    assert_nothing_lost(url, ledger)
 
 
 def test_a_full_disk_under_the_store_is_noticed_by_no_sender(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from uar.capture.spool_file import (
     free_share,
     last_id,
     open_file,
+    remove_file,
     salvaged_rows,
     sole_owner,
     waiting,
@@ -239,7 +240,12 @@ class Spool:
         with suppress(sqlite.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        if getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_BUSY"):
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL" and self._is_all_drained():
+            self._begin_anew()
+        if name == "SQLITE_FULL" and self._drained is not None:
+            time.sleep(FAILED_PAUSE_S)  # what the store has cannot be deleted yet, and is tried again at once
+        if name in ("SQLITE_FULL", "SQLITE_BUSY"):
             return
         with suppress(sqlite.Error, OSError):
             if isinstance(error, FileChanged):
@@ -251,6 +257,21 @@ class Spool:
             self._measure()
             self.arrived.set()
         time.sleep(FAILED_PAUSE_S)
+
+    def _is_all_drained(self) -> bool:
+        return self._drained is not None and self._drained.file == self._inode and self._drained.id >= self._last_id
+
+    def _begin_anew(self) -> None:
+        """An empty file in place of one that the store has all of: deleting from it takes room that a full disk does not have."""
+        log.info("The disk of the spool is full. The store has all that lies in it, so its file is begun anew.")
+        with suppress(sqlite.Error, OSError):
+            self._connection.close()
+            self._inode = 0  # if what follows fails, the next commit finds another file and goes on in that
+            remove_file(self._path)
+            self.arrived.set()  # whoever reads the old file holds its room until it looks again
+            self._use(open_file(self._path, self._last_id))
+            self._measure()
+            self._drained = None
 
     def _move(self) -> None:
         """Goes on in the file that is there now, or in a new one, with what can still be read from the one that was taken away."""

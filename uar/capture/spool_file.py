@@ -136,8 +136,8 @@ class SpoolReader:
         Raises `SpoolBroken`.
         """
         try:
-            if self._connection is None or self._path.stat().st_ino != self._file:
-                self._open()
+            if (self._connection is None or self._path.stat().st_ino != self._file) and not self._open():
+                return []
             taken = self._rows(after.id if after.file == self._file else 0, count, max_bytes)
             # A file that was replaced meanwhile shares its index with the new one, so what was read may be anything.
             if self._path.stat().st_ino != self._file:
@@ -152,10 +152,15 @@ class SpoolReader:
             self._connection.close()
             self._connection = None
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        """False for a file that is only being made: it has no table yet."""
         self.close()
         self._file = self._path.stat().st_ino
         self._connection = _read_only(self._path)
+        if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliveries'").fetchone():
+            return True
+        self.close()
+        return False
 
     def _rows(self, after_id: int, count: int, max_bytes: int) -> list[Spooled]:
         cursor = self._connection.execute(f"SELECT id, {COLUMNS} FROM deliveries WHERE id > ? ORDER BY id LIMIT ?", (after_id, count))
@@ -206,6 +211,12 @@ def open_file(path: Path, after_id: int = 0) -> Any:
     if not is_there:
         _sync_folder(path.parent)
     return connection
+
+
+def remove_file(path: Path) -> None:
+    """Takes a spool file and its log away. Raises `OSError`."""
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def connected(path: Path, *, check: bool) -> Any:
