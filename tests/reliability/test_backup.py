@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.reliability import postgres
+from tests.reliability.conftest import ready
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import Ledger, Sender
 from tests.reliability.verdict import assert_nothing_lost, judge
@@ -138,8 +139,17 @@ def test_a_password_is_in_no_argument(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(StoreUnavailable, match="pg_dump failed"):
         back_up(settings(tmp_path / "data", "postgresql://uar:open-sesame@db.example/uar"), tmp_path / "backup")
     arguments, line = seen.read_text().splitlines()
+    assert "postgresql://uar@db.example/uar" in arguments
     assert "open-sesame" not in arguments
     assert line == "*:*:*:*:open-sesame"
+
+
+def test_a_backup_logs_in_with_the_password_of_the_address(tmp_path: Path, server: postgres.PostgresServer) -> None:
+    url = server.new_login("keeper", "open:sesame\\")
+    ready(url)
+    back_up(settings(tmp_path / "data", url), tmp_path / "backup")
+    with pytest.raises(StoreUnavailable, match="password authentication failed"):
+        back_up(settings(tmp_path / "data", url.replace("sesame", "barley")), tmp_path / "another")
 
 
 def test_the_commands_say_what_they_did_and_refuse_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

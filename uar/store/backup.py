@@ -119,7 +119,7 @@ def _run(url: str, name: str, *arguments: str) -> None:
 @contextmanager
 def _address(url: URL) -> Iterator[str]:
     """libpq's form of the address. A password goes by a file that only this user can read (see libpq-pgpass in its manual)."""
-    plain = url.set(drivername="postgresql", password=None)
+    plain = url._replace(drivername="postgresql", password=None)  # `URL.set` keeps what is to become None
     if url.password is None:
         yield plain.render_as_string()
         return
