@@ -14,6 +14,7 @@ from uar.live import LiveMirror
 from uar.mirror_cache import load_cache
 from uar.report.mirror import Mirror
 from uar.store.database import Engine, write_transaction
+from uar.store.directory import Person, save_people
 from uar.store.reads import activity_columns, find_site
 from uar.store.retention import prune
 from uar.store.writes import bump_generation, ensure_site, record_activities, start_coverage
@@ -273,6 +274,19 @@ def test_a_cache_of_a_quiet_site_is_known_by_its_own_rows(store: Engine, tmp_pat
             f"UPDATE activities SET occurred_at = occurred_at + {QUARTER} WHERE id = (SELECT min(id) FROM activities)"
         )
     assert LiveMirror(store, site_id(store), 0, tmp_path, cache_from=1).refresh().mirror == whole(store)
+
+
+def test_the_table_of_people_is_the_same_one_until_something_in_it_changes(store: Engine) -> None:
+    record(store, *range(10))
+    site = site_id(store)
+    live = LiveMirror(store, site, 0, None)
+    first = live.refresh().people
+    assert live.refresh().people is first
+    with write_transaction(store) as connection:
+        save_people(connection, site, [Person("person-1", "Ann Other")], 5)
+    renamed = live.refresh().people
+    assert renamed is not first
+    assert "Ann Other" in renamed["display_name"].tolist()
 
 
 def test_a_quiet_refresh_keeps_when_the_last_event_arrived(store: Engine) -> None:

@@ -46,6 +46,8 @@ REST = 20  # people are read again only after so many times as long as reading t
 class Snapshot:
     """One site at one instant. `people` and `spaces` are the store's tables; `app_ids` the people who are apps.
 
+    `people` is the same object as in the snapshot before if nothing in it has changed.
+
     Instants in epoch milliseconds: `data_at` when this was read, `last_received_at` when the newest activity arrived, `recorded_from_ms`
     when recording began (the earliest of the first worker's start and anybody's first activity, pruned or not); None if nothing was ever
     recorded. The mirror holds what occurred from `kept_from_ms` on, 0 for everything. `gaps` are the times without a worker.
@@ -231,10 +233,16 @@ class LiveMirror:
     def _people(self, connection: Connection, mirror: Mirror) -> pd.DataFrame:
         """The table of people; if it is large enough to be slow, not on every refresh, unless somebody new acted."""
         read_at, took = self._people_read
-        if self._snapshot is not None and took > SLOW_READ_S and time.monotonic() - read_at < REST * took:
-            known = self._snapshot
-            if known.generation == generation(connection) and len(known.mirror.people) == len(mirror.people):
-                return known.people
+        known = self._snapshot
+        if known is None:
+            return self._read_people(connection)
+        is_resting = took > SLOW_READ_S and time.monotonic() - read_at < REST * took
+        if is_resting and known.generation == generation(connection) and len(known.mirror.people) == len(mirror.people):
+            return known.people
+        everybody = self._read_people(connection)
+        return known.people if known.people.equals(everybody) else everybody
+
+    def _read_people(self, connection: Connection) -> pd.DataFrame:
         start = time.monotonic()
         everybody = people(connection, self._site_id)
         self._people_read = (time.monotonic(), time.monotonic() - start)

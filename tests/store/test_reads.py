@@ -13,6 +13,9 @@ from uar.store.dialects import insert_into
 QUARTER = reads.QUARTER_MS
 
 
+ALL = range(10)
+
+
 def row(number: int, site_id: int = 1, **other: object) -> dict[str, object]:
     return {
         "site_id": site_id,
@@ -99,7 +102,7 @@ def test_tables_have_their_dtypes_when_empty(store: Engine) -> None:
             "memberships": reads.memberships(connection, 1),
             "coverage": reads.coverage(connection),
             "sites": reads.site_names(connection),
-            "activities": reads.person_activities(connection, 1, 0, 2**50, 10),
+            "activities": reads.person_activities(connection, 1, 0, 2**50, ALL, None, 10),
         }
     assert {name: len(frame) for name, frame in frames.items()} == dict.fromkeys(frames, 0)
     kinds = {name: {column: str(dtype) for column, dtype in frame.dtypes.items()} for name, frame in frames.items()}
@@ -125,10 +128,14 @@ def test_tables_keep_their_dtypes_when_filled(store: Engine) -> None:
 def test_a_person_has_a_time_line_the_latest_first(store: Engine) -> None:
     fill(store, [row(number) for number in range(20)])
     with read_transaction(store) as connection:
-        found = reads.person_activities(connection, 1, (2_000_000 + 2) * QUARTER, (2_000_000 + 16) * QUARTER + 16, 10)
+        found = reads.person_activities(connection, 1, (2_000_000 + 2) * QUARTER, (2_000_000 + 16) * QUARTER + 16, ALL, None, 10)
+        creates = reads.person_activities(connection, 1, 0, 2**50, [ActivityType(1)], None, 1)
+        placed = reads.person_activities(connection, 1, 0, 2**50, ALL, [2], 10)
     assert found["occurred_at"].tolist() == [(2_000_000 + number) * QUARTER + number for number in (11, 6)]
     assert found["type"].tolist() == [ActivityType(1), ActivityType(6)]
     assert found["space_key"].fillna("unknown").tolist() == ["S2", "unknown"]
+    assert creates["type"].tolist() == [ActivityType(1)]  # what is left out does not count against the limit
+    assert set(placed["space_key"]) == {"S2"}
 
 
 def test_a_site_is_found_by_name_and_by_cloud_id(store: Engine) -> None:

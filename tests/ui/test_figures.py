@@ -114,6 +114,7 @@ def test_the_spoken_sentence_names_the_extremes() -> None:
     assert summary(days, "events", TODAY) == (
         "Busiest day: Wednesday, 4 November 2026, 50 events. Quietest working week: from 9 Nov 2026, 10 events."
     )
+    assert "from 26 Oct 2026, 50 events" in summary(days, "events", TODAY, frozenset({date(2026, 11, 12)}))  # a day without a worker
     assert summary(days.assign(events=0), "events", TODAY) == "No activity in this period."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -112,6 +113,20 @@ def test_days_before_recording_are_not_in_the_denominator(open_page: Open, seede
     active, of_days = cards(open_page())["Active Days"].split(" of ")
     assert 80 <= int(active) < int(of_days)
     assert int(of_days) in (DAYS - 1, DAYS, DAYS + 1)  # a Sunday or the zone may move the first day
+
+
+@pytest.mark.parametrize(("zone", "first"), [("", 10), ("America/New_York", 9), ("Asia/Kathmandu", 10)])
+def test_all_time_begins_with_the_first_activity_in_the_zone_that_is_looked_from(
+    open_page: Open, data_dir: Path, zone: str, first: int
+) -> None:
+    engine = new_store(data_dir)
+    at = int(datetime(2026, 3, 9, 23, 30, tzinfo=UTC).timestamp() * 1000)
+    with write_transaction(engine) as connection:
+        record_activities(connection, [replace(activities("wiki")[0], occurred_at=at, key=b"k" * 16)])
+    engine.dispose()
+    page = open_page({"period": "All time"} | ({"zone": zone} if zone else {}))
+    assert any(f"[{first} Mar" in str(line.value) for line in page.sidebar.markdown)
+    assert cards(page)["Active Days"].startswith("1 of ")
 
 
 def test_working_days_lengthen_streaks_over_quiet_sundays(open_page: Open, seeded: Path) -> None:

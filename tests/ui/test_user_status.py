@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.ui.conftest import Open
@@ -25,7 +27,7 @@ from uar.store.reads import people as read_people
 from uar.store.sync_state import note_attempt
 from uar.store.writes import ensure_site, record_activities
 from uar.ui.grid import grid_rows
-from uar.ui.people import Directory, Everybody, Names, ordered, passing
+from uar.ui.people import Directory, Everybody, Names, directory, ordered, passing
 from uar.ui.people_filters import DEFAULT_SORT, PeopleFilters, Where, sort_of, where_of
 from uar.ui.person_dialog import group_median
 from uar.ui.person_timeline import timeline
@@ -69,6 +71,36 @@ def with_directory(folder: Path) -> None:
         groups = save_groups(connection, site, [Group("small", "Small"), Group("large", "Large")])
         save_members(connection, groups["small"], [ids["never-1"], ids["never-2"]])
         save_members(connection, groups["large"], [*known[:6], ids["never-1"]])
+    engine.dispose()
+
+
+def test_a_new_name_and_state_is_on_the_list_after_refresh(open_page: Open, seeded: Path) -> None:
+    page = open_page({"search": "Ann Other"}, page=TAB)
+    assert "1–1 of 1 person" not in everything_written(page)
+    engine = open_store(f"sqlite:///{seeded / 'uar.db'}")
+    with write_transaction(engine) as connection:
+        save_people(connection, ensure_site(connection, "wiki"), [Person("account-1", "Ann Other", state="deactivated")], 5)
+    engine.dispose()
+    page.button(key="refresh").click().run()
+    assert "1–1 of 1 person" in everything_written(page)
+
+
+def test_two_people_who_swap_their_groups_make_another_directory(data_dir: Path) -> None:
+    engine = new_store(data_dir)
+    with write_transaction(engine) as connection:
+        site = ensure_site(connection, "wiki")
+        ids = list(save_people(connection, site, [Person(f"p{number}") for number in range(8)], 1).ids.values())
+        groups = list(save_groups(connection, site, [Group(f"g{number}", f"G{number}") for number in range(9)]).values())
+
+    def version(first: int, second: int) -> int:
+        st.cache_resource.clear()
+        with write_transaction(engine) as connection:
+            save_members(connection, groups[0], [first])
+            save_members(connection, groups[8], [second])
+        return directory("wiki").version
+
+    for first, second in itertools.combinations(ids, 2):
+        assert version(first, second) != version(second, first)
     engine.dispose()
 
 
@@ -340,13 +372,13 @@ def test_the_time_line_joins_equal_activities_of_a_day_and_links_pages_only() ->
     frame = pd.DataFrame(rows, columns=["occurred_at", "type", "event_name", "content_id", "title"])
     frame["type"] = frame["type"].astype("int64")
     frame = frame.assign(space_key="DOCS", space_name="Docs")
-    found = timeline(frame, BERLIN, frozenset(kind.value for kind in ActivityType), None, "https://wiki.example.org/")
+    found = timeline(frame, BERLIN, "https://wiki.example.org/")
     assert found["Times"].tolist() == [2, 1, 1]
     assert found["Object"].tolist() == ["Plan", "Comment 77", "Page x/../y"]
     assert found["Link"].tolist()[0] == "https://wiki.example.org/pages/viewpage.action?pageId=12"
     assert found["Link"].isna().tolist() == [False, True, True]
     assert [str(day) for day in found["Day"]] == ["2024-03-29", "2024-03-28", "2024-03-28"]
-    assert "Link" not in timeline(frame, BERLIN, frozenset({ActivityType.VIEW.value}), {"DOCS"}, None)
+    assert "Link" not in timeline(frame, BERLIN, None)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +396,7 @@ def test_a_link_leads_to_the_object(base: str, event: str, content: str | None, 
     kind = ActivityType.DELETE if event == "page_trashed" else ActivityType.VIEW
     row = {"occurred_at": NOW, "type": kind.value, "event_name": event, "content_id": content, "title": None, "space_key": space}
     frame = pd.DataFrame([row | {"space_name": None}])
-    found = timeline(frame, BERLIN, frozenset(kind.value for kind in ActivityType), None, base)["Link"].iloc[0]
+    found = timeline(frame, BERLIN, base)["Link"].iloc[0]
     assert found == (expected and base.rstrip("/") + expected)
 
 

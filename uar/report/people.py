@@ -61,18 +61,18 @@ def people_table(
     People that `selection.people` does not name have no row; those it leaves out (apps) have one, with zeros. `unknown` are the days
     with a gap in recording, which streaks bridge.
     """
-    question = ("people table", selection, rules, working_days, unknown, _Same(people), _Same(groups))
+    question = ("people table", selection, rules, working_days, unknown, Same(people), Same(groups))
     return mirror.tables.answer(question, lambda: _table(mirror, people, selection, rules, groups, working_days, unknown)).copy(deep=False)
 
 
-class _Same:
+class Same:
     """A frame as part of a question: equal to itself only."""
 
     def __init__(self, frame: object) -> None:
         self._frame = frame
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other._frame is self._frame
+        return isinstance(other, Same) and other._frame is self._frame
 
     def __hash__(self) -> int:
         return id(self._frame)

@@ -12,7 +12,7 @@ dtypes when it is empty; a number that may be missing is `Int64`, a text `str`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -204,8 +204,12 @@ def coverage(connection: Connection) -> pd.DataFrame:
     return _frame(connection, select(c.started_at, c.ended_at).order_by(c.started_at, c.ended_at), schema.coverage)
 
 
-def person_activities(connection: Connection, person_id: int, since: int, until: int, limit: int) -> pd.DataFrame:
+def person_activities(
+    connection: Connection, person_id: int, since: int, until: int, types: Collection[int], space_ids: Collection[int] | None, limit: int
+) -> pd.DataFrame:
     """What one person did from `since` until before `until` (epoch ms), the latest first, at most `limit` rows.
+
+    Only these types, and only in these spaces unless that is None.
 
     Columns: occurred_at int64, type int64 (`ActivityType`), event_name, content_id, title, space_key, space_name str.
     """
@@ -216,10 +220,12 @@ def person_activities(connection: Connection, person_id: int, since: int, until:
         .select_from(activities)
         .join(event_names, event_names.c.id == c.event_name_id)
         .outerjoin(schema.spaces, named.id == c.space_id)
-        .where(c.person_id == person_id, c.occurred_at >= since, c.occurred_at < until)
+        .where(c.person_id == person_id, c.occurred_at >= since, c.occurred_at < until, c.type.in_(types))
         .order_by(c.occurred_at.desc(), c.id.desc())
         .limit(limit)
     )
+    if space_ids is not None:
+        statement = statement.where(c.space_id.in_(space_ids))
     return _frame(connection, statement, activities)
 
 

@@ -65,7 +65,7 @@ def _drawing(view: View, days: pd.DataFrame, measure: str) -> Drawing:
     return Drawing(
         calendar_figure(days, look, colors),
         *figure_units(days, filters.week_start),
-        summary(days, measure, filters.today),
+        summary(days, measure, filters.today, view.unknown),
         legend(of_color, measure, colors, bool(is_hatched(days, look).any())),
     )
 
@@ -163,10 +163,10 @@ def day_table(days: pd.DataFrame, today: date) -> pd.DataFrame:
     return pd.DataFrame(columns | {kind.label: past[kind.key] for kind in ActivityType}).reset_index(drop=True)
 
 
-def summary(days: pd.DataFrame, measure: str, today: date) -> str:
+def summary(days: pd.DataFrame, measure: str, today: date, unknown: frozenset[date] = frozenset()) -> str:
     """`Busiest day: Wednesday, 15 April 2026, 4,100 events. Quietest working week: from 21 Dec 2025, 310 events.`
 
-    Weeks are whole ones, Monday to Friday, before today; without two of them there is no quietest.
+    Weeks are whole ones, Monday to Friday, before today and without an unknown day; without two of them there is no quietest.
     """
     past = days[days["day"] <= pd.Timestamp(today)]
     if past.empty or not past[measure].max():
@@ -174,7 +174,8 @@ def summary(days: pd.DataFrame, measure: str, today: date) -> str:
     busiest = past.iloc[int(past[measure].to_numpy().argmax())]
     noun = ("event", "events") if measure == "events" else ("person", "people")
     sentence = f"Busiest day: {long_date(busiest['day'].date())}, {counted(int(busiest[measure]), *noun)}."
-    return sentence + _quietest_week(past[past["day"] < pd.Timestamp(today)], measure, noun)
+    is_known = ~past["day"].isin([pd.Timestamp(day) for day in unknown])
+    return sentence + _quietest_week(past[is_known & (past["day"] < pd.Timestamp(today))], measure, noun)
 
 
 def _quietest_week(past: pd.DataFrame, measure: str, noun: tuple[str, str]) -> str:

@@ -8,7 +8,7 @@ The keys of the widgets are the names in the address: site, period, range, zone,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -68,16 +68,18 @@ class Filters:
         return self.of_days(self.day, self.day) if self.day else self.of_period()
 
 
-def sidebar(space_ids: Mapping[str, int], left_out: frozenset[int], first_day: date | None, own_zone: str, now: datetime) -> Filters:
+def sidebar(
+    space_ids: Mapping[str, int], left_out: frozenset[int], known_from: Callable[[str], date | None], own_zone: str, now: datetime
+) -> Filters:
     """Draw the filters and return what they say.
 
-    `space_ids` are the spaces to choose from by their labels; `left_out` are the people who never count; `first_day` is the first day with
-    data or recording; `own_zone` is the viewer's; `now` is an aware instant.
+    `space_ids` are the spaces to choose from by their labels; `left_out` are the people who never count; `known_from` tells the first day
+    with data or recording in a zone; `own_zone` is the viewer's; `now` is an aware instant.
     """
     period_slot, zone_slot = st.sidebar.container(), st.sidebar.container()
     zone = _zone(zone_slot, own_zone, now)
     today = now.astimezone(ZoneInfo(zone)).date()
-    period, first, last = _period(period_slot, today, first_day)
+    period, first, last = _period(period_slot, today, known_from(zone))
     st.session_state["filters.slot"] = st.sidebar.container()  # for the filters of one tab
     chosen_types = _types()
     chosen_spaces, names = _spaces(space_ids)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -104,7 +105,7 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
     if snapshot.is_blank and not (is_list and known_people(snapshot)):
         _show_setup(title, head, settings, site, snapshot, own_zone)
     space_ids = data.memo().answer(("spaces", site, snapshot.data_at), lambda: address.space_ids_by_label(snapshot.spaces))
-    filters = sidebar(space_ids, snapshot.app_ids, first_day, own_zone, now)
+    filters = sidebar(space_ids, snapshot.app_ids, partial(_recorded_from, snapshot), own_zone, now)
     with head:
         utility_bar(title, settings, snapshot, filters.zone)
         setup.show_first_event()
@@ -142,10 +143,10 @@ def _asked_site(names: list[str]) -> str | None:
 def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
     site_id = int(sites.loc[sites["name"] == site, "id"].iloc[0])
     is_asked = bool(st.session_state.get("refresh"))  # true in the run that the button starts
-    turn = st.session_state.setdefault("frame.turn", random.random())
+    turn, seen = st.session_state.setdefault("frame.turn", random.random()), f"frame.seen_at.{site_id}"
     with nullcontext() if data.is_loaded(site_id) else st.skeleton(height=420):
-        found = data.snapshot(site_id, 0.0) if is_asked else data.snapshot_for(site_id, turn, st.session_state.get("frame.seen_at"))
-    st.session_state["frame.seen_at"] = found.data_at
+        found = data.snapshot(site_id, 0.0) if is_asked else data.snapshot_for(site_id, turn, st.session_state.get(seen))
+    st.session_state[seen] = found.data_at
     return found
 
 

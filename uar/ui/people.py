@@ -18,7 +18,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from uar.report.memo import Memo
-from uar.report.people import LINE_BLOCKS, LINE_DAYS, by_name, group_names, newest_first, people_table
+from uar.report.people import LINE_BLOCKS, LINE_DAYS, Same, by_name, group_names, newest_first, people_table
 from uar.report.status import Rules, Status
 from uar.report.streaks import WorkingDays
 from uar.store.database import StoreError, StoreUnavailable, read_transaction
@@ -102,17 +102,20 @@ def _directories() -> dict[str, tuple[Directory, float]]:
 
 def _read_directory(site: str) -> Directory:
     sites = data.sites()
-    row = sites[sites["name"] == site].iloc[0]
+    named = sites[sites["name"] == site]
+    if named.empty:
+        raise data.OutOfOrder(f"The site {site} has another name by now. Reload this page.")
+    row = named.iloc[0]
     try:
         with read_transaction(data.store()) as connection:
             known, belonging = groups(connection, int(row["id"])), memberships(connection, int(row["id"]))
             tries = {attempt.site: attempt for attempt in attempts(connection)}
     except (StoreUnavailable, StoreError) as error:
         raise data.OutOfOrder(str(error)) from error
-    mixed = int((belonging["group_id"].to_numpy(np.int64) * 1_000_003 ^ belonging["person_id"].to_numpy(np.int64)).sum())
+    version = hash((tuple(known["id"]), tuple(known["name"]), belonging.to_numpy().tobytes()))
     base_url = row["base_url"] if isinstance(row["base_url"], str) else data.settings().confluence_urls.get(site, "")
     is_web = base_url.startswith(("https://", "http://"))
-    return Directory(known, belonging, tries.get(site), base_url if is_web else None, hash((tuple(known["name"]), len(belonging), mixed)))
+    return Directory(known, belonging, tries.get(site), base_url if is_web else None, version)
 
 
 @st.cache_resource(show_spinner=False)
@@ -128,11 +131,9 @@ def _lists() -> Memo:
 def everybody(view: View, known: Directory) -> Everybody:
     """The table of all accounts for the view's period, types and spaces; made once for all viewers who ask the same."""
     filters, snapshot = view.filters, view.snapshot
-    people = snapshot.people
-    stamp = (len(people), int(people["synced_at"].sum()), int(people["atlassian_last_seen_at"].sum()), known.version)
     rules = Rules(filters.today, filters.zone, view.settings.status_days, snapshot.recorded_from_ms)
     key = (
-        view.site, snapshot.version, stamp, rules,
+        view.site, snapshot.version, Same(snapshot.people), known.version, rules,
         filters.of_period(), filters.is_working_days_only, view.unknown,
     )  # fmt: skip
     table, names = _tables().answer(key, lambda: _table(view, known, rules))

@@ -29,18 +29,14 @@ HEIGHT_PX = 320
 
 def show_timeline(view: View, person: int, base_url: str | None) -> None:
     """Draw the latest activities of the person in the view's period, types and spaces."""
-    filters = view.filters
     with st.container(border=True):
         st.header("Latest days", anchor=False)
         try:
-            since = max(_instant(filters.first, filters.zone), view.snapshot.kept_from_ms)
-            found = _activities(person, since, _instant(filters.last + timedelta(days=1), filters.zone))
+            found = _activities(view, person)
         except (StoreUnavailable, StoreError) as error:
             st.warning(plain(str(error)), icon=":material/cloud_off:")
             return
-        spaces = view.snapshot.spaces
-        keys = None if filters.spaces is None else set(spaces.loc[spaces["id"].isin(filters.spaces), "space_key"].dropna())
-        shown = timeline(found, filters.zone, frozenset(kind.value for kind in filters.types), keys, base_url)
+        shown = timeline(found, view.filters.zone, base_url)
         if shown.empty:
             st.markdown(quiet("Nothing in this period that fits the filters."))
             return
@@ -49,22 +45,24 @@ def show_timeline(view: View, person: int, base_url: str | None) -> None:
             st.markdown(quiet(f"Made of the latest {MOST_ACTIVITIES:,} activities of the period."))
 
 
-def _activities(person: int, since: int, until: int) -> pd.DataFrame:
+def _activities(view: View, person: int) -> pd.DataFrame:
+    filters = view.filters
+    since = max(_instant(filters.first, filters.zone), view.snapshot.kept_from_ms)
+    until = _instant(filters.last + timedelta(days=1), filters.zone)
+    types = [kind.value for kind in filters.types]
     with read_transaction(data.store()) as connection:
-        return person_activities(connection, person, since, until, MOST_ACTIVITIES)
+        return person_activities(connection, person, since, until, types, filters.spaces, MOST_ACTIVITIES)
 
 
-def timeline(activities: pd.DataFrame, zone: str, types: frozenset[int], space_keys: set[str] | None, base_url: str | None) -> pd.DataFrame:
+def timeline(activities: pd.DataFrame, zone: str, base_url: str | None) -> pd.DataFrame:
     """The activities of `person_activities`, equal ones of a day in one row, the latest day first.
 
     Columns: Day (date), Event type, Object, Space (str), Times (int64), and Link (str, None without one) if the site's address is known.
     """
-    kept = activities[activities["type"].isin(types)]
-    if space_keys is not None:
-        kept = kept[kept["space_key"].isin(space_keys)]
-    days = pd.to_datetime(kept["occurred_at"], unit="ms", utc=True).dt.tz_convert(ZoneInfo(zone)).dt.date
-    spaces = kept["space_name"].where(kept["space_name"].notna(), kept["space_key"])
-    acts = zip(days, kept["type"], kept["event_name"], kept["content_id"], kept["title"], spaces, kept["space_key"], strict=True)
+    days = pd.to_datetime(activities["occurred_at"], unit="ms", utc=True).dt.tz_convert(ZoneInfo(zone)).dt.date
+    spaces = activities["space_name"].where(activities["space_name"].notna(), activities["space_key"])
+    columns = [activities[name] for name in ("type", "event_name", "content_id", "title")]
+    acts = zip(days, *columns, spaces, activities["space_key"], strict=True)
     times = Counter(_row(act, base_url) for act in acts)  # in the order of the first of each
     shown = pd.DataFrame([(*row[:4], count, row[4]) for row, count in times.items()], columns=COLUMNS)
     shown = shown.sort_values("Day", ascending=False, kind="stable").reset_index(drop=True)
