@@ -98,7 +98,7 @@ def test_counts_are_of_the_last_days_but_the_last_delivery_is_of_all(store: Engi
     row = by_source(state).iloc[0]
     assert (row["last_at"], row["per_day"]) == (NOW - 20 * DAY_MS, 0.0)
     assert sentences == [
-        "Data Center (wiki): nothing has come for more than a day. Look whether the webhook or the app is still active in Confluence."
+        "Data Center (wiki): nothing has come for more than three days. Look whether the webhook or the app is still active in Confluence."
     ]
 
 

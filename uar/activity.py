@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import IntEnum, StrEnum
 
 DAY_MS = 86_400_000
 # The first public beta of Confluence was in 2004 (en.wikipedia.org/wiki/Confluence_(software)); nothing can have happened before.
-EARLIEST_MS = 1_072_915_200_000  # 2004-01-01T00:00:00Z
+EARLIEST = date(2004, 1, 1)
+EARLIEST_MS = 1_072_915_200_000  # its midnight in UTC
 LATEST_AHEAD_MS = int(timedelta(days=1).total_seconds() * 1000)
 
 
@@ -75,7 +76,7 @@ class Activity:
     acting account only, None if the source names nobody. `occurred_at` and `received_at` are epoch milliseconds, UTC;
     `is_event_time` is False where the source's time was missing or absurd and the arrival time stands in for it.
     `key` is the 16-byte identity of the act (see `identity`): the same act again has the same key.
-    `twin` names acts that a source may announce twice (see `uar.store.writes`); None for all others.
+    `twin` names acts that a source may announce twice (see `uar.store.twins`); None for all others.
     """
 
     site: str

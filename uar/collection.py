@@ -25,7 +25,7 @@ from uar.store.sync_state import Attempt, attempts
 DAYS = 7
 AWAY_MS = 2 * 60_000  # a worker tells every 30 s that it is up
 OLD_MS = 5 * 60_000
-QUIET_MS = 24 * 3_600_000
+QUIET_MS = 3 * 86_400_000  # a weekend is not long
 FULL_SHARE = 0.8
 LABELS = {Source.FORGE: "Forge app", Source.CONNECT: "Cloud webhooks", Source.DATACENTER: "Data Center"}
 REFUSED = "refused"
@@ -166,7 +166,8 @@ def _of_sources(state: Collection, settings: Settings) -> Iterator[Advice]:
             yield Advice(f"{where}: senders were refused, see the reasons below. Usually a secret was changed on one side only.", False)
         if row["last_at"] and state.now - row["last_at"] > QUIET_MS:
             yield Advice(
-                f"{where}: nothing has come for more than a day. Look whether the webhook or the app is still active in Confluence.", False
+                f"{where}: nothing has come for more than three days. Look whether the webhook or the app is still active in Confluence.",
+                False,
             )
 
 

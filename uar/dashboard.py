@@ -142,7 +142,7 @@ def _warm_up() -> None:
 
 
 def _say_what_happened(error: Exception) -> bool:
-    """A sentence instead of a traceback; the traceback goes to the log."""
+    """A sentence instead of a traceback; where it happened goes to the log."""
     from uar.ui import data
     from uar.ui.words import plain
 

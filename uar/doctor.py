@@ -21,7 +21,7 @@ from typing import Any
 
 from uar.capture.keyset import MAX_BYTES, USABLE_S, KeySetUnavailable, parse_key_set
 from uar.capture.spool import SpoolBroken, waiting
-from uar.collection import DAYS, by_source, collect
+from uar.collection import DAYS, QUIET_MS, by_source, collect
 from uar.config import Settings
 from uar.store.backup import sqlite_file
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, look_through, open_store, read_transaction
@@ -32,7 +32,6 @@ MB, MIB = 1_000_000, 1024 * 1024
 LOW_DISK, NO_DISK = 1_000 * MB, 100 * MB
 LARGE_LOG = 160 * MB  # the store's may stay at 64 MiB
 OLD_SPOOL_S = 15 * 60
-QUIET_S = 3 * 86_400
 CLOCK_OFF_S = 20.0
 NETWORK_TIMEOUT_S = 3.0
 LOOK_S = 5.0  # for damage in the file of the store
@@ -263,7 +262,7 @@ def _deliveries_of(row: Mapping[Hashable, Any], now: float) -> Finding:
     if not row["last_at"]:
         return Finding(WARN, f"{where}: no genuine delivery has ever come.{refused}")
     age = now - row["last_at"] / 1000
-    quiet = " That is long: is the webhook or the app still active in Confluence?" if age > QUIET_S else ""
+    quiet = " That is long: is the webhook or the app still active in Confluence?" if 1000 * age > QUIET_MS else ""
     level = WARN if refused or quiet else OK
     return Finding(level, f"{where}: last delivery {_ago(age)}, {row['per_day'] * DAYS:,.0f} in the last week.{quiet}{refused}")
 

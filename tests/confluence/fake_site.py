@@ -178,9 +178,6 @@ class FakeDataCenter(FakeSite):
             return self._page(request, list(self.users.values()))
         if path == "/rest/api/user" and request.query.get("key") in self.users:
             return Answer(self.users[request.query["key"]])
-        if path == "/rest/api/user" and "username" in request.query:
-            named = [user for user in self.users.values() if user["username"] == request.query["username"]]
-            return Answer(named[0]) if named else super().route(request)
         if path == "/rest/api/space":
             return self._page(request, self.spaces)
         if path.startswith("/rest/api/content/") and path.split("/")[-1] in self.contents:

@@ -14,7 +14,6 @@ from tests.confluence.fake_site import Answer, FakeCloud, FakeDataCenter, Reques
 from uar.activity import DAY_MS, Activity, Source
 from uar.config import Secret
 from uar.confluence.client import Bearer, Client
-from uar.confluence.datacenter import DataCenterDirectory
 from uar.confluence.errors import CredentialsRefused
 from uar.confluence.lookups import place_contents, resolve_accounts, resolve_unknown
 from uar.confluence.schedule import RETRY_MS, DirectoryThread, Due
@@ -105,13 +104,6 @@ def test_the_token_of_a_forge_delivery_names_accounts_of_its_site(bench: Bench, 
     assert resolve_accounts(client, bench.store, bench.now) == 1
     assert bench.people()["a-1"][0] == "Ann"
     assert cloud.requests[0].headers["Authorization"] == "Bearer forge"
-
-
-@ON_ONE_DATABASE
-def test_a_name_of_an_access_log_leads_to_its_user_key(bench: Bench, datacenter: FakeDataCenter) -> None:
-    directory = DataCenterDirectory(Client.for_site(bench.settings, "wiki", **bench.options))
-    assert directory.account_of_username("bea") == "key-2"
-    assert directory.account_of_username("nobody") is None
 
 
 def test_activities_get_the_space_of_their_content(bench: Bench, datacenter: FakeDataCenter) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from uar.activity import ActivityType
 from uar.report.days import calendar
-from uar.report.export import Heading, days_csv, days_file_name, defused, person_file_name, users_csv, users_file_name, with_mark
+from uar.report.export import Heading, days_csv, defused, person_file_name, users_csv, users_file_name, with_mark
 from uar.report.mirror import Mirror
 from uar.report.people import people_table
 from uar.report.selection import Selection
@@ -182,9 +182,9 @@ def test_one_persons_file_has_every_day() -> None:
 
 def test_file_names_are_lower_case_without_blanks() -> None:
     end = "2025-11-25_2026-11-24_20261124t133205z.csv"
+    assert users_file_name("../..", HEADING) == f"confluence-user-status_site_{end}"
     assert users_file_name("Acme Wiki/Ä", HEADING) == f"confluence-user-status_acme-wiki_{end}"
     assert person_file_name("4f27", HEADING) == f"confluence-user-activity_4f27_{end}"
-    assert days_file_name("../..", HEADING) == f"confluence-activity-by-day_site_{end}"
 
 
 def test_many_people_are_written_quickly() -> None:

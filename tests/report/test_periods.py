@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uar.report.periods import DEFAULT_PRESET, Preset, preset_period, previous_period, same_period_last_year
+from uar.report.periods import DEFAULT_PRESET, Preset, a_year_before, preset_period, previous_period
 
 TODAY = date(2026, 3, 29)
 
@@ -55,4 +55,4 @@ def test_the_period_before_is_as_long_and_has_the_same_weekdays(first: date, len
 
 
 def test_a_year_ago_takes_the_28th_for_a_leap_day() -> None:
-    assert same_period_last_year(date(2027, 3, 1), date(2028, 2, 29)) == (date(2026, 3, 1), date(2027, 2, 28))
+    assert (a_year_before(date(2027, 3, 1)), a_year_before(date(2028, 2, 29))) == (date(2026, 3, 1), date(2027, 2, 28))

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from uar.activity import ActivityType
+from uar.activity import EARLIEST, ActivityType
 from uar.commands.failure import Failure, Wrong
 from uar.config import load_settings
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from uar.live import Snapshot
     from uar.report.selection import Selection
     from uar.store.database import Engine
-
-EARLIEST = date(2004, 1, 1)  # nothing can have happened in Confluence before
 
 
 class Options(TypedDict):

@@ -67,14 +67,6 @@ class DataCenterDirectory:
             return None
         return space_around(answer)
 
-    def account_of_username(self, username: str) -> str | None:
-        """The user key behind the name in an access log; None if nobody has that name (any more)."""
-        try:
-            answer = self.client.get("/rest/api/user", {"username": username})
-        except NotFound:
-            return None
-        return text_of(answer, "userKey") if isinstance(answer, dict) else None
-
     def _single(self, account: str) -> Person | None:
         try:
             answer = self.client.get("/rest/api/user", {"key": account, "expand": "status"})

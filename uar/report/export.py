@@ -136,11 +136,6 @@ def person_file_name(pseudonym: str, heading: Heading) -> str:
     return _file_name("confluence-user-activity", pseudonym, heading)
 
 
-def days_file_name(site: str, heading: Heading) -> str:
-    """The name of the site's file by day."""
-    return _file_name("confluence-activity-by-day", site, heading)
-
-
 def defused(text: str, separator: str = ",") -> str:
     """`text` as no spreadsheet takes it for a formula: an apostrophe in front, a space where a wrong separator could split it."""
     start = "'" if _FORMULA.match(text) else ""

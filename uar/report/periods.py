@@ -72,11 +72,6 @@ def previous_period(first: date, last: date) -> Period:
     return first - shift, last - shift
 
 
-def same_period_last_year(first: date, last: date) -> Period:
-    """The same dates a year earlier; 29 February becomes the 28th."""
-    return a_year_before(first), a_year_before(last)
-
-
 def a_year_before(day: date) -> date:
     """The same date a year earlier; 29 February becomes the 28th."""
     last_of_month = calendar.monthrange(day.year - 1, day.month)[1]

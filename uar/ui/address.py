@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import streamlit as st
 
-from uar.activity import ActivityType
+from uar.activity import EARLIEST, ActivityType
 from uar.ui import periods, timezones
 from uar.ui.nearest import nearest_day, nearest_flag, nearest_option, nearest_options, nearest_range
 from uar.ui.words import MEASURES, WEEK_STARTS
@@ -57,7 +57,7 @@ def nearest_filters(sites: list[str], spaces: pd.DataFrame, first_day: date | No
     return {
         "site": lambda texts: _one(nearest_option(texts[0], sites)),
         "zone": lambda texts: _nearest_zone(texts[0], now),
-        "range": lambda texts: _iso(nearest_range(texts, periods.EARLIEST, today)),
+        "range": lambda texts: _iso(nearest_range(texts, EARLIEST, today)),
         "period": lambda texts: _nearest_period(texts[0], today, first_day),
         "types": lambda texts: nearest_options(texts, [kind.label for kind in ActivityType]),
         "spaces": lambda texts: nearest_spaces(texts, spaces),
@@ -66,7 +66,7 @@ def nearest_filters(sites: list[str], spaces: pd.DataFrame, first_day: date | No
         "noviews": _nearest_flag,
         "color": lambda texts: _one(nearest_option(texts[0], MEASURES)),
         "table": _nearest_flag,
-        "day": lambda texts: _iso((nearest_day(texts[0], periods.EARLIEST, today),)),
+        "day": lambda texts: _iso((nearest_day(texts[0], EARLIEST, today),)),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the pages share between viewers: settings, store and, per site, the mirror. The only place that caches.
+"""What the pages share between viewers: settings, store and, per site, the mirror. The list of people keeps its own in `uar.ui.people`.
 
 `OutOfOrder` is the one exception the pages know: a sentence that says what is wrong and what to do.
 """

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from uar.activity import ActivityType
+from uar.activity import EARLIEST, ActivityType
 from uar.report.selection import Selection
 from uar.ui import periods, timezones
 from uar.ui.nearest import nearest_day
@@ -170,7 +170,7 @@ def _carry_range() -> None:
 def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple[date, date] | None:
     # Tomorrow is allowed for viewers who look from a zone where it has begun.
     chosen = slot.date_input(
-        "First and last day", value=[], min_value=periods.EARLIEST, max_value=today, format="YYYY-MM-DD", key="range", bind=BOUND
+        "First and last day", value=[], min_value=EARLIEST, max_value=today, format="YYYY-MM-DD", key="range", bind=BOUND
     )
     return (min(chosen), max(chosen)) if isinstance(chosen, tuple) and len(chosen) == 2 else None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
+from uar.activity import EARLIEST
 from uar.report.periods import DEFAULT_PRESET, Period, Preset, preset_period
 
 CUSTOM = "Custom"
 DEFAULT = DEFAULT_PRESET.label
-EARLIEST = date(2004, 1, 1)  # nothing can have happened in Confluence before
 YEARS_BACK = 3
 PRESETS = {preset.label: preset for preset in Preset}
 A_WEEK_BEFORE = "vs week before"
