@@ -65,7 +65,8 @@ def collect(engine: Engine, settings: Settings, now: int) -> Collection:
         counts, reasons, runs = delivery_counts(connection, since), quarantine_reasons(connection), coverage(connection)
         names = {*site_names(connection)["name"], *settings.confluence_urls}  # a site may have had another name at an earlier try
         failed = tuple(attempt for attempt in attempts(connection) if attempt.error and attempt.site in names)
-    seen_at = None if runs.empty else int(runs["ended_at"].max())
+    ended = runs.loc[runs["started_at"] <= now, "ended_at"]  # a clock that was ahead noted what is still to come
+    seen_at = None if ended.empty else min(now, int(ended.max()))
     return Collection(now, counts, reasons, gaps(runs, now), seen_at, _waiting(settings), settings.spool_limit_mb, failed)
 
 

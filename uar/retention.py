@@ -15,15 +15,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from uar.config import Settings
-from uar.store.database import Engine, StoreError, StoreUnavailable, open_store
-from uar.store.retention import PAUSE_S, prune
+from uar.store.database import Engine, StoreError, StoreUnavailable, open_store, write_transaction
+from uar.store.reads import last_up
+from uar.store.retention import PAUSE_S, clock_moved_at, note_moved_clock, prune
 
 logger = logging.getLogger(__name__)
 
 FIRST_S = 60.0  # whoever drains the spool makes the tables first
 DAY_S = 86_400.0
 RETRY_S = 3_600.0  # after a failure
-STOP_WITHIN_S = 1.0  # one batch takes less, and a batch that is cut off is rolled back
+STOP_WITHIN_S = 0.5  # a batch that is cut off is rolled back
+# A clock that is years ahead would have everything removed. So nothing is until it has gone on steadily for a while: since the last look it
+# must have moved as much as time went by, and at the first look not be further than that from when a worker was last up.
+MOVED_MS = 3_600_000
+STEADY_MS = 7 * 86_400_000
+OWN_START_MS = 60_000
 
 
 def now_ms() -> int:
@@ -54,6 +60,8 @@ class RetentionThread:
         self._engine = engine
         self.now = now
         self.first_s = first_s
+        self._began_at = time.monotonic()
+        self._offset_ms: int | None = None  # of the clock from the time that goes by
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
@@ -87,7 +95,26 @@ class RetentionThread:
     def _prune(self) -> int:
         if self._engine is None:
             self._engine = open_store(self.settings.database_url.reveal())
-        return prune(self._engine, oldest_kept(self.now(), self.settings.retention_months), pause=self._pause)
+        now = self.now()
+        if not self._is_steady(self._engine, now):
+            return 0
+        return prune(self._engine, oldest_kept(now, self.settings.retention_months), pause=self._pause)
+
+    def _is_steady(self, engine: Engine, now: int) -> bool:
+        """Whether the clock can be believed; that it cannot is kept in the store, as a restart knows of no time before it."""
+        went_by_ms = int(time.monotonic() * 1_000)
+        with write_transaction(engine) as connection:
+            if self._offset_ms is None:
+                seen_at = last_up(connection, now - (went_by_ms - int(self._began_at * 1_000)) - OWN_START_MS)
+                has_moved = seen_at is not None and abs(now - seen_at) > STEADY_MS
+            else:
+                has_moved = abs(now - went_by_ms - self._offset_ms) > MOVED_MS
+            if has_moved:
+                note_moved_clock(connection, now)
+                logger.warning("The clock has moved, or no worker was up for long. Activities that are too old stay for another week.")
+            moved_at = clock_moved_at(connection)
+        self._offset_ms = now - went_by_ms
+        return moved_at is None or not 0 <= now - moved_at < STEADY_MS
 
     def _pause(self) -> None:
         if self._stopping.wait(PAUSE_S):

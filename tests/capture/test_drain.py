@@ -46,11 +46,11 @@ def outcomes(store: Engine) -> dict[tuple[Source, str], int]:
 class Line:
     """A spool and a drain, as in the worker."""
 
-    def __init__(self, folder: Path, writer: Writer) -> None:
+    def __init__(self, folder: Path, writer: Writer, now_ms: Callable[[], int] = lambda: NOW) -> None:
         self.metrics = Metrics()
         self._sent = self._durable = 0
         self.spool = Spool(folder / "spool.db", 64 * 1024 * 1024, self._count)
-        self.drain = Drain(self.spool, writer, self.metrics, "test", lambda: NOW)
+        self.drain = Drain(self.spool, writer, self.metrics, "test", now_ms)
 
     def _count(self, waiters: Sequence[Any], is_durable: bool) -> None:
         self._durable += len(waiters) if is_durable else 0
@@ -229,6 +229,21 @@ def test_how_deliveries_ended_is_counted_and_the_recording_noted(line: Line, sto
     }
     assert counts == {(3, "accepted"): 2, (3, "duplicate"): 1, (3, "ignored"): 1, (1, "refused: wrong signature"): 1}
     assert query(store, "SELECT worker, started_at, ended_at FROM coverage") == [("test", NOW, NOW)]
+
+
+def test_a_clock_that_moves_begins_another_note_of_the_recording(store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.drain, "HEARTBEAT_S", 0.05)
+    ahead = [0]
+    line = Line(tmp_path, StoreWriter(tmp_path / "spool.db", lambda: store, False), lambda: int(time.monotonic() * 1000) + ahead[0])
+    line.drain.start()
+    for ahead[0] in (0, 86_400_000, 0):
+        runs = len(query(store, "SELECT 1 FROM coverage"))
+        wait_for(lambda runs=runs: len(query(store, "SELECT 1 FROM coverage")) > runs, 10)  # type: ignore[misc]
+        time.sleep(0.2)
+    line.stop()
+    lengths = query(store, "SELECT ended_at - started_at FROM coverage")
+    assert len(lengths) == 3
+    assert all(0 <= length < 20_000 for (length,) in lengths)
 
 
 def test_a_store_that_is_away_costs_nothing(store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 import signal
+import socket
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.postgres import PostgresServer
 from tests.reliability.running import STOP_LIMIT_S, RunningWorker
-from tests.reliability.sender import Ledger, Sender, send_until_acked
+from tests.reliability.sender import Ledger, Sender, datacenter_request, send_until_acked
 from tests.reliability.verdict import assert_nothing_lost
 
 KILLS = 5  # `python -m tests.reliability.soak` does many more
@@ -73,6 +75,31 @@ def test_a_worker_stopped_while_it_drains_goes_on_after_its_next_start(tmp_path:
         worker.start()
         worker.wait_drained()
     assert len(ledger.acked) == 6_000
+    assert_nothing_lost(postgresql_url, ledger)
+
+
+def test_a_stop_is_in_time_whoever_hangs(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data", postgresql_url) as worker, ExitStack() as hanging:
+        with Sender(worker.port, ledger, range(50)) as sender:
+            sender.join()
+        worker.wait_drained()
+        server.freeze()
+        hanging.callback(server.thaw)
+        with Sender(worker.port, ledger, range(50, 100)) as sender:
+            sender.join()
+        half, deaf = (hanging.enter_context(socket.create_connection(("127.0.0.1", worker.port))) for _ in range(2))
+        half.sendall(datacenter_request(100, ledger.newest)[:-5])
+        deaf.setblocking(False)
+        with suppress(BlockingIOError):  # it reads none of its answers, and in the end it is not read either
+            while True:
+                deaf.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        exit_code, seconds = worker.terminate()
+        assert (exit_code, seconds < STOP_LIMIT_S) == (0, True), seconds
+        hanging.close()
+        worker.start()
+        worker.wait_drained()
+    assert len(ledger.acked) == 100
     assert_nothing_lost(postgresql_url, ledger)
 
 

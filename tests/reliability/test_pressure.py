@@ -14,7 +14,7 @@ import pytest
 
 from tests.capture.senders import APP_ID, forge_token, key_host
 from tests.reliability.running import RunningWorker
-from tests.reliability.sender import Ledger, Sender, body_of, datacenter_request, send_until_acked, signed_request
+from tests.reliability.sender import SITE, Ledger, Sender, body_of, datacenter_request, send_until_acked, signed_request
 from tests.reliability.verdict import assert_nothing_lost
 
 GOOD_P99_S = 0.25
@@ -179,6 +179,27 @@ def test_more_than_it_can_carry_is_shed_with_503_and_memory_stays_bounded(tmp_pa
         worker.database_url = f"sqlite:///{tmp_path / 'uar.db'}"
         worker.start()
         send_until_acked(worker.port, ledger)
+        worker.wait_drained()
+        assert_nothing_lost(worker.database_url, ledger)
+
+
+def test_large_bodies_of_strangers_take_little_memory_and_keep_no_delivery_out(tmp_path: Path) -> None:
+    head = f"POST /webhooks/datacenter/{SITE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n".encode()
+    ledger = Ledger()
+    with RunningWorker(tmp_path / "data") as worker, ExitStack() as strangers:
+        before = worker.memory_mb()
+        for _ in range(300):
+            stranger = strangers.enter_context(socket.create_connection(("127.0.0.1", worker.port), timeout=10))
+            stranger.sendall(head + b"x" * 1_048_000)
+        with Sender(worker.port, ledger, range(20)) as sender:
+            sender.join()
+        assert dict(ledger.statuses) == {202: 20}
+        assert worker.memory_mb() - before < 150
+        assert worker.metric('uar_deliveries_total{outcome="overloaded",source="datacenter"}') > 200
+        strangers.close()
+        with Sender(worker.port, ledger, range(20, 40), make_request=lambda number: large_request(number, ledger.newest)) as sender:
+            sender.join()  # what the strangers held is free again
+        assert dict(ledger.statuses) == {202: 40}
         worker.wait_drained()
         assert_nothing_lost(worker.database_url, ledger)
 

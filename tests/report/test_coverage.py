@@ -47,6 +47,12 @@ def test_another_worker_that_was_up_meanwhile_closes_the_gap() -> None:
     assert gaps(runs((5 * HOUR, 9 * HOUR), (0, HOUR), (0, 8 * HOUR)), 9 * HOUR) == ()
 
 
+def test_what_a_clock_that_was_ahead_noted_hides_no_gap() -> None:
+    ahead = (30 * HOUR, 31 * HOUR)
+    assert gaps(runs((0, HOUR), ahead), 10 * HOUR) == (Gap(HOUR, 10 * HOUR),)
+    assert gaps(runs((0, HOUR), ahead, (2 * HOUR, 40 * HOUR)), 10 * HOUR) == (Gap(HOUR, 2 * HOUR),)
+
+
 def test_a_long_run_reaches_over_short_ones_inside_it() -> None:
     assert gaps(runs((0, 8 * HOUR), (HOUR, 2 * HOUR), (9 * HOUR, 10 * HOUR)), 10 * HOUR) == (Gap(8 * HOUR, 9 * HOUR),)
 

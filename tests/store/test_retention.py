@@ -22,6 +22,7 @@ from uar.store import retention
 from uar.store.database import Engine, read_transaction, write_transaction
 from uar.store.reads import find_site, generation
 from uar.store.retention import count_older, keep_from, kept_from, prune
+from uar.store.writes import extend_coverage, start_coverage
 
 PEOPLE = "SELECT account_id, first_active_at, last_active_at, last_type FROM people WHERE id != 0"
 TIMES = "SELECT occurred_at FROM activities ORDER BY id"
@@ -186,6 +187,37 @@ def test_the_worker_prunes_by_the_configured_months(store: Engine, settings: Set
     now = ms("2026-06-29T23:00:00+00:00")  # the day after T0, one month later
     assert RetentionThread(settings, store, lambda: now).round() == DAY_S
     assert rows(store, TIMES) == [(T0 + DAY_MS,)]
+
+
+def up(store: Engine, since: int, until: int) -> None:
+    with write_transaction(store) as connection:
+        extend_coverage(connection, start_coverage(connection, "worker", since), until)
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing_not_after_a_restart_either(store: Engine, settings: Settings) -> None:
+    record(store, act(1))
+    up(store, T0, T0 + 60_000)
+    later, clock = T0 + 3650 * DAY_MS, [T0 + 90_000]
+    thread = RetentionThread(settings, store, lambda: clock[0])
+    for now in (T0 + 90_000, later, later + 1):
+        clock[0] = now
+        assert thread.round() == DAY_S
+    up(store, later - 30_000, later + 30_000)  # so it is noted by that clock
+    assert RetentionThread(settings, store, lambda: later + DAY_MS).round() == DAY_S
+    clock[0] = T0 + 2 * DAY_MS  # right again
+    thread.round()
+    assert (rows(store, TIMES), edge(store)) == ([(T0,)], 0)
+
+
+def test_a_clock_that_is_ahead_at_the_start_removes_nothing_for_a_week(store: Engine, settings: Settings) -> None:
+    record(store, act(1))
+    up(store, T0, T0 + 60_000)
+    later = T0 + 400 * DAY_MS
+    assert RetentionThread(settings, store, lambda: later).round() == DAY_S
+    assert rows(store, TIMES) == [(T0,)]
+    up(store, later, later + 8 * DAY_MS)  # it was right: the worker had been away for a year
+    assert RetentionThread(settings, store, lambda: later + 8 * DAY_MS + 120_000).round() == DAY_S
+    assert rows(store, TIMES) == []
 
 
 def test_older_activities_that_are_brought_in_count_again_until_they_are_pruned(store: Engine) -> None:

@@ -34,7 +34,7 @@ from uar.store.database import Engine, migrate, open_store
 # Forge gives up after 5 s; whoever waits longer than this for a commit is told to come again.
 COMMIT_DEADLINE_S = 3.0
 SWEEP_S, LOOK_S = 0.25, 1.0
-DRAIN_STOP_S = 5.0
+DRAIN_STOP_S, SPOOL_STOP_S = 2.0, 1.0
 SAY_AGAIN_S = 60.0
 
 Scope = dict[str, Any]
@@ -62,6 +62,7 @@ class Worker:
         self.drain = Drain(self.spool, WriterProcess(settings), self.metrics, name, now_ms)
         self._waiting: deque[tuple[float, Request]] = deque()
         self.connections: Collection[WebhookProtocol] = ()  # the server's
+        self.held_bytes = 0
         self._pages = {"/healthz": lambda: answers.ALIVE, "/readyz": self._readiness, "/metrics": self._metrics_page}
         self._said_at: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,7 +82,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.to_thread(self.drain.stop, DRAIN_STOP_S)
-        await asyncio.to_thread(self.spool.stop, DRAIN_STOP_S)
+        await asyncio.to_thread(self.spool.stop, SPOOL_STOP_S)
         await send({"type": "lifespan.shutdown.complete"})
 
     def begin(self, request: Request) -> None:
@@ -99,7 +100,7 @@ class Worker:
         if at is None or not self._proofs.is_configured(at.source):
             request.reply(answer)
         else:
-            self._end(request, at.source, "bad_form", answer)
+            self._end(request, at.source, "overloaded" if answer is answers.OVERLOADED else "bad_form", answer)
 
     def _judge(self, step: Callable[[Request], None], request: Request) -> None:
         """One step of a request; what it raises is an answer."""

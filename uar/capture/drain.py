@@ -24,7 +24,8 @@ GATHER_S = 0.1
 # the store falls behind this much.
 BUSY, SHARE, LATE_S = 0.7, 0.1, 30.0
 HEARTBEAT_S = 30.0
-FINISH_S = 3.0
+MOVED_MS = 60_000
+FINISH_S = 1.5
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
 
@@ -53,6 +54,7 @@ class Drain:
         self._worker = worker
         self._now_ms = now_ms
         self._started_at = now_ms()
+        self._offset_ms = self._clock_offset_ms()  # of the clock from the time that goes by
         self._coverage_id: int | None = None
         self._beat_at = 0.0  # monotonic
         self._paced_at = self._paced_cpu_s = 0.0  # monotonic, and the process's time
@@ -85,7 +87,7 @@ class Drain:
                 log.exception("The drain failed because of a defect; it tries again.")
                 self._stopping.wait(LAST_RETRY_S)
         if self._coverage_id is not None and not self.is_degraded:
-            self._finish(self._coverage_id)
+            self._finish()
 
     def _step(self) -> None:
         """Waits for deliveries, or for the next heartbeat, and has one batch brought into the store."""
@@ -97,7 +99,7 @@ class Drain:
         brought = self._bring()
         pause_s = self._pause_s(brought, began_at)
         if time.monotonic() - self._beat_at >= HEARTBEAT_S:
-            self._beat(self._coverage_id)
+            self._beat()
         if self.is_degraded:
             log.info("The store can be used again; the spool drains.")
             self.is_degraded = False
@@ -131,23 +133,33 @@ class Drain:
             self._spool.arrived.set()
         return brought
 
-    def _beat(self, coverage_id: int) -> None:
-        """Tells the store that the worker is up, and how many senders were refused."""
+    def _beat(self) -> None:
+        """Tells the store that the worker is up, and how many senders were refused.
+
+        A clock that moved begins another note: else the worker would have been up for as long as the clock moved.
+        """
+        if abs(self._clock_offset_ms() - self._offset_ms) > MOVED_MS:
+            self._coverage_id = self._writer.open(self._worker, self._now_ms())
+            self._offset_ms = self._clock_offset_ms()
+        assert self._coverage_id is not None
         refused = self._metrics.take_counts()
         try:
-            self._writer.beat(coverage_id, refused, self._now_ms())
+            self._writer.beat(self._coverage_id, refused, self._now_ms())
         except BaseException:
             self._metrics.give_back(refused)
             raise
         self._beat_at = time.monotonic()
 
-    def _finish(self, coverage_id: int) -> None:
+    def _clock_offset_ms(self) -> float:
+        return self._now_ms() - 1000 * time.monotonic()
+
+    def _finish(self) -> None:
         """At the end: what little waits still, and the last counts."""
         deadline = time.monotonic() + FINISH_S
         try:
             while time.monotonic() < deadline and self._bring() is not None:
                 pass
-            self._beat(coverage_id)
+            self._beat()
         except (StoreUnavailable, StoreError, SpoolBroken) as error:
             log.warning("%s What waits in the spool is stored by the next start.", error)
 

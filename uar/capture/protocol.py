@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from uar.capture.answers import FAILED, HEAD_TOO_LARGE, MALFORMED, TOO_LARGE, TOO_SLOW, UNKNOWN_METHOD, URL_TOO_LONG, Answer
+from uar.capture.answers import FAILED, HEAD_TOO_LARGE, MALFORMED, OVERLOADED, TOO_LARGE, TOO_SLOW, UNKNOWN_METHOD, URL_TOO_LONG, Answer
 
 MAX_BODY = 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -26,6 +26,10 @@ MAX_HEADERS = 100
 MAX_REST_BYTES = 8 * 1024 * 1024  # of a message that is already answered, so that the sender gets to read the answer
 MAX_BYTES_FOR_ONE = 8  # a body in chunks of a single byte has six on the wire for each
 MAX_PIPELINED = 100
+# Whoever sends a body may be a stranger until it is whole. All bodies of unanswered requests together may take so much; what an ordinary
+# delivery has always passes, so that strangers with large ones keep nobody out.
+MAX_HELD_BYTES = 64 * 1024 * 1024
+ORDINARY_BODY = 16 * 1024
 MESSAGE_DEADLINE_S = 5.0
 IDLE_LIMIT_S = 65.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -35,7 +39,9 @@ REQUEST_LINE = re.compile(rb"(?!(?:POST|GET|HEAD|PUT|PATCH|DELETE|OPTIONS) )[A-Z
 
 
 class Application(Protocol):
-    """What is behind the connections."""
+    """What is behind the connections. `held_bytes` are those of all bodies whose requests are not answered; only requests change it."""
+
+    held_bytes: int
 
     def begin(self, request: Request) -> None:
         """The head is there. May answer already."""
@@ -56,6 +62,7 @@ class Request:
         "began_at",
         "body",
         "headers",
+        "held_bytes",
         "is_complete",
         "is_last",
         "method",
@@ -72,6 +79,7 @@ class Request:
         self.path = ""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: bytes | bytearray = b""
+        self.held_bytes = 0
         self.is_complete = False
         self.is_last = False  # of its connection
         self.answer: Answer | None = None
@@ -81,7 +89,20 @@ class Request:
         """Answers, unless that has happened already."""
         if self.answer is None:
             self.answer = answer
+            self.let_go()
             self._connection.flush()
+
+    def hold(self, more: int) -> bool:
+        """Counts so many more bytes of its body; False if all requests together hold too many."""
+        app = self._connection.app
+        self.held_bytes += more
+        app.held_bytes += more
+        return app.held_bytes <= MAX_HELD_BYTES or self.held_bytes <= ORDINARY_BODY
+
+    def let_go(self) -> None:
+        """Its body counts no more."""
+        self._connection.app.held_bytes -= self.held_bytes
+        self.held_bytes = 0
 
     def wire(self, answer: Answer, date: bytes) -> bytes:
         """Its answer as it goes over the wire; `date` is a header line."""
@@ -93,7 +114,7 @@ class WebhookProtocol(asyncio.Protocol):
     """One connection. Whoever runs the server calls `look` on each of `server_state.connections` about once a second."""
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._app: Application = config.loaded_app
+        self.app: Application = config.loaded_app
         self._state = server_state
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()  # not answered yet, or behind one that is not
@@ -109,6 +130,8 @@ class WebhookProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
+        if self._open is not None:  # half a request, which nobody will answer
+            self._open.let_go()
 
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
@@ -180,7 +203,7 @@ class WebhookProtocol(asyncio.Protocol):
         request.method = self._parser.get_method()
         request.is_last = not self._parser.should_keep_alive() or version == "1.0"
         self._waiting.append(request)
-        self._app.begin(request)
+        self.app.begin(request)
         if request.answer is None and self._waiting[0] is request and expects_continue(request.headers):
             self._transport.write(CONTINUE)
 
@@ -191,7 +214,10 @@ class WebhookProtocol(asyncio.Protocol):
             return
         if len(request.body) + len(body) > MAX_BODY:
             request.body = b""
-            self._app.reject(request, TOO_LARGE)
+            self.app.reject(request, TOO_LARGE)
+        elif not request.hold(len(body)):
+            request.body = b""
+            self.app.reject(request, OVERLOADED)
         elif not request.body:
             request.body = body
         else:
@@ -204,7 +230,7 @@ class WebhookProtocol(asyncio.Protocol):
         request.is_complete = True
         if request.answer is None:
             request.body = bytes(request.body)
-            self._app.finish(request)
+            self.app.finish(request)
         else:
             self.flush()
 
@@ -263,7 +289,7 @@ class WebhookProtocol(asyncio.Protocol):
         if request.answer is None:
             if request not in self._waiting:
                 self._waiting.append(request)
-            self._app.reject(request, answer)
+            self.app.reject(request, answer)
         else:
             self.shutdown()
 

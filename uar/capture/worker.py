@@ -28,7 +28,7 @@ from uar.store.database import StoreError, StoreUnavailable
 
 __all__ = ["WorkerError", "make_app", "serve"]
 
-STOP_WITHIN_S = 8
+STOP_WITHIN_S = 4  # for what is under way: a commit is waited for 3 s; drain, spool and what runs beside add 5 s at most
 BACKLOG = 2048
 SWITCH_S = 0.001  # the spool's thread must not wait 5 ms (Python's default) for its turn after each sync
 HOW_TO_CONFIGURE = "Set UAR_FORGE_APP_ID, UAR_DATACENTER_SECRETS or UAR_CONNECT_TOKENS."

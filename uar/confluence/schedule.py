@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 ROUND_S = 60.0
 RETRY_MS = 3_600_000  # after a sync that failed; also how long a sync of another worker is left alone
-STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 0.5
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ def gaps(coverage: pd.DataFrame, now: int, shortest_ms: int = SHORTEST_GAP_MS) -
     """The gaps of at least `shortest_ms` up to `now`, ascending.
 
     `coverage` has the int64 columns started_at and ended_at (epoch milliseconds), in any order; runs of several workers may overlap.
-    Without any row nothing was recorded at all, which is no gap.
+    Without any row nothing was recorded at all, which is no gap. What a clock that was ahead noted for later than `now` does not count.
     """
     if coverage.empty:
         return ()
     runs = coverage.sort_values("started_at", kind="stable")
-    up_to = np.maximum.accumulate(runs["ended_at"].to_numpy(dtype=np.int64))
-    starts = np.append(runs["started_at"].to_numpy(dtype=np.int64)[1:], now)
+    up_to = np.minimum(np.maximum.accumulate(runs["ended_at"].to_numpy(dtype=np.int64)), now)
+    starts = np.minimum(np.append(runs["started_at"].to_numpy(dtype=np.int64)[1:], now), now)
     return tuple(Gap(int(since), int(until)) for since, until in zip(up_to, starts, strict=True) if until - since >= shortest_ms)
 
 

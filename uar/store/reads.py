@@ -240,6 +240,12 @@ def recording_start(connection: Connection) -> int | None:
     return earliest
 
 
+def last_up(connection: Connection, before: int) -> int | None:
+    """When a worker that started before an instant was last heard of; both epoch ms. None if there was none."""
+    latest: int | None = connection.scalar(select(func.max(schema.coverage.c.ended_at)).where(schema.coverage.c.started_at < before))
+    return latest
+
+
 def quarantined(connection: Connection, limit: int, after_id: int = 0) -> list[QuarantinedRow]:
     """Deliveries in quarantine with an id above `after_id`, in the order of id, at most `limit`."""
     statement = select(quarantine).where(quarantine.c.id > after_id).order_by(quarantine.c.id).limit(limit)

@@ -27,6 +27,7 @@ BATCH = 5_000  # activities removed by one transaction
 PEOPLE = 500  # sought by one query
 PAUSE_S = 0.05  # between two transactions, so that the drain gets its turn
 KEPT_FROM = "kept_from"
+CLOCK_MOVED_AT = "clock_moved_at"
 
 Progress = Callable[[int, int], None]
 
@@ -40,6 +41,17 @@ def keep_from(connection: Connection, at: int) -> None:
     """Let activities count from `at` (epoch ms) on again, if only later ones do."""
     if at < kept_from(connection):
         set_meta(connection, KEPT_FROM, str(at))
+
+
+def clock_moved_at(connection: Connection) -> int | None:
+    """When a clock was last noticed to have moved by itself (epoch ms, by that clock); None if none ever did."""
+    found = connection.scalar(select(meta.c.value).where(meta.c.name == CLOCK_MOVED_AT))
+    return None if found is None else int(found)
+
+
+def note_moved_clock(connection: Connection, at: int) -> None:
+    """Keep that a clock moved, by which it is `at` (epoch ms) now."""
+    set_meta(connection, CLOCK_MOVED_AT, str(at))
 
 
 def count_older(engine: Engine, before: int) -> int:
