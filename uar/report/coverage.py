@@ -34,7 +34,7 @@ def gaps(coverage: pd.DataFrame, now: int, shortest_ms: int = SHORTEST_GAP_MS) -
     if coverage.empty:
         return ()
     runs = coverage.sort_values("started_at", kind="stable")
-    up_to = np.minimum(np.maximum.accumulate(runs["ended_at"].to_numpy(dtype=np.int64)), now)
+    up_to = np.maximum.accumulate(runs["ended_at"].to_numpy(dtype=np.int64))
     starts = np.minimum(np.append(runs["started_at"].to_numpy(dtype=np.int64)[1:], now), now)
     return tuple(Gap(int(since), int(until)) for since, until in zip(up_to, starts, strict=True) if until - since >= shortest_ms)
 
