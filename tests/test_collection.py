@@ -12,7 +12,7 @@ from tests.reliability.sender import datacenter_request
 from uar.activity import DAY_MS, Source
 from uar.capture.delivery import ANOTHER_BODY, REUSED_TOKEN, Delivery
 from uar.capture.spool import Spool
-from uar.collection import DAYS, Collection, advice, by_source, collect, refusals
+from uar.collection import Collection, advice, by_source, collect, refusals
 from uar.config import Settings, load_settings
 from uar.doctor import WARN, Finding, diagnose
 from uar.store.database import Engine, open_store, write_transaction
@@ -66,7 +66,7 @@ def test_all_is_well_where_a_worker_is_up_and_deliveries_come(store: Engine, tmp
             "source": "Data Center",
             "site": "wiki",
             "last_at": NOW - HOUR,
-            "per_day": 70 / DAYS,
+            "delivered": 70,
             "duplicates": 1,
             "ignored": 0,
             "quarantined": 0,
@@ -96,7 +96,7 @@ def test_counts_are_of_the_last_days_but_the_last_delivery_is_of_all(store: Engi
     counted(store, NOW - 20 * DAY_MS, accepted=500)
     state, sentences = seen(store, tmp_path)
     row = by_source(state).iloc[0]
-    assert (row["last_at"], row["per_day"]) == (NOW - 20 * DAY_MS, 0.0)
+    assert (row["last_at"], row["delivered"]) == (NOW - 20 * DAY_MS, 0)
     assert sentences == [
         "Data Center (wiki): nothing has come for more than three days. Look whether the webhook or the app is still active in Confluence."
     ]
@@ -106,7 +106,7 @@ def test_refused_senders_are_named_with_the_reason_and_do_not_count_as_deliverie
     worker_up(store, (NOW - DAY_MS, NOW))
     counted(store, NOW - HOUR, **{"accepted": 7, "refused: wrong signature": 3, "refused": 1})
     state, sentences = seen(store, tmp_path)
-    assert by_source(state)[["per_day", "refused"]].values.tolist() == [[1.0, 4.0]]
+    assert by_source(state)[["delivered", "refused"]].values.tolist() == [[7, 4]]
     assert refusals(state)[["source", "site", "reason", "count"]].values.tolist() == [
         ["Data Center", "wiki", "wrong signature", 3],
         ["Data Center", "wiki", "the proof was wrong", 1],
@@ -196,7 +196,7 @@ def test_what_a_running_worker_refuses_is_told_with_its_reason(tmp_path: Path) -
         state = collect(engine, settings(tmp_path, **CONFIGURED), NOW)
         engine.dispose()
     assert sorted(refusals(state)[["site", "reason", "count"]].values.tolist()) == [
-        ["", "no secret for this site", 1],
+        ["", "the address names a site that is not configured", 1],
         ["wiki", "no header x-hub-signature", 1],
         ["wiki", "wrong signature", 1],
     ]

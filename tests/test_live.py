@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,8 @@ def test_a_snapshot_describes_people_apps_spaces_and_the_start_of_recording(stor
     assert {"S1", "S2"} <= set(snapshot.spaces["space_key"])
     assert snapshot.recorded_from_ms == (NOON + 700_000) // QUARTER * QUARTER
     with write_transaction(store) as connection:
-        start_coverage(connection, "worker", NOON - 5)
-    assert live.refresh().recorded_from_ms == NOON - 5
+        start_coverage(connection, "worker", NOON - 90 * DAY_MS)  # for another site, or for none
+    assert live.refresh().recorded_from_ms == (NOON + 700_000) // QUARTER * QUARTER
 
 
 def test_another_site_stays_out(store: Engine) -> None:
@@ -287,6 +288,15 @@ def test_the_table_of_people_is_the_same_one_until_something_in_it_changes(store
     renamed = live.refresh().people
     assert renamed is not first
     assert "Ann Other" in renamed["display_name"].tolist()
+
+
+@pytest.mark.parametrize(("zone", "first"), [("UTC", 25), ("America/New_York", 25), ("Asia/Kathmandu", 26), ("Pacific/Auckland", 26)])
+def test_the_first_known_day_of_a_pruned_site_is_a_whole_one_in_every_zone(store: Engine, zone: str, first: int) -> None:
+    edge = NOON // DAY_MS * DAY_MS
+    record(store, *range(-200, 50, 5))
+    assert prune(store, edge)
+    snapshot = LiveMirror(store, site_id(store), 0, None).refresh()
+    assert snapshot.known_from(zone) == date(2026, 2, first)
 
 
 def test_a_quiet_refresh_keeps_when_the_last_event_arrived(store: Engine) -> None:

@@ -7,12 +7,14 @@ moves into the store meanwhile is then in both, which is harmless, instead of in
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from uar.capture.spool import add_deliveries, sole_owner
 from uar.config import Settings
 from uar.store.backup import check_sqlite, copy_sqlite, dump_postgresql, load_postgresql, sqlite_file, sync
-from uar.store.database import StoreError
+from uar.store.database import StoreError, open_store, write_transaction
+from uar.store.writes import renew_generation
 
 SPOOL, STORE, DUMP = "spool.db", "uar.db", "uar.dump"
 
@@ -55,8 +57,19 @@ def restore(settings: Settings, folder: Path) -> None:
             load_postgresql(url, source)
         else:
             _restore_file(source, file)
+        _renew(url)
         if (folder / SPOOL).exists():
             add_deliveries(settings.spool_path, folder / SPOOL)
+
+
+def _renew(url: str) -> None:
+    """A dashboard that runs, and a mirror's cache, must not go on with what they know of the store before."""
+    engine = open_store(url)
+    try:
+        with write_transaction(engine) as connection:
+            renew_generation(connection, time.time_ns() // 1_000_000)
+    finally:
+        engine.dispose()
 
 
 def _restore_file(source: Path, file: Path) -> None:

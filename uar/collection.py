@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from uar.activity import Source
-from uar.capture.delivery import ANOTHER_BODY
+from uar.capture.delivery import ANOTHER_BODY, UNKNOWN_SITE
 from uar.capture.spool import SpoolBroken, Waiting, waiting
 from uar.capture.spool_file import is_low
 from uar.config import Settings
@@ -86,8 +86,8 @@ def _label(code: int) -> str:
 def by_source(state: Collection) -> pd.DataFrame:
     """One row per source and site that ever delivered or was refused, ordered by both.
 
-    Columns: source str, site str, last_at int64 (of the last genuine delivery, epoch milliseconds; 0: none), per_day float64 (genuine
-    deliveries a day over the last days), duplicates, ignored, quarantined, refused int64 (all four over the last days).
+    Columns: source str, site str, last_at int64 (of the last genuine delivery, epoch milliseconds; 0: none), delivered, duplicates,
+    ignored, quarantined, refused int64 (all five over the last days; delivered are the genuine ones).
     """
     rows = []
     for (code, site), part in state.deliveries.groupby(["source", "site"], sort=True):
@@ -98,15 +98,15 @@ def by_source(state: Collection) -> pd.DataFrame:
                 "source": _label(int(str(code))),
                 "site": site,
                 "last_at": 0 if genuine.empty else int(genuine["last_at"].max()),
-                "per_day": float(genuine["count"].sum()) / DAYS,
+                "delivered": int(genuine["count"].sum()),
                 "duplicates": int(counted.get("duplicate", 0)),
                 "ignored": int(counted.get("ignored", 0)),
                 "quarantined": int(counted.get("quarantined", 0)),
                 "refused": int(part.loc[is_refused, "count"].sum()),
             }
         )
-    types = {"source": "str", "site": "str", "last_at": "int64", "per_day": "float64"}
-    types |= dict.fromkeys(("duplicates", "ignored", "quarantined", "refused"), "int64")
+    types = {"source": "str", "site": "str", "last_at": "int64"}
+    types |= dict.fromkeys(("delivered", "duplicates", "ignored", "quarantined", "refused"), "int64")
     return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
@@ -130,7 +130,7 @@ def _of_worker(state: Collection, settings: Settings) -> Iterator[Advice]:
     if not settings.has_source():
         yield Advice(
             "No source is configured, so nothing can arrive. Set UAR_FORGE_APP_ID, UAR_DATACENTER_SECRETS or UAR_CONNECT_TOKENS "
-            "(the guide says how) and start the worker again.",
+            "(docs/connect.md says how) and start the worker again.",
             False,
         )
     if state.worker_seen_at is None:
@@ -158,12 +158,17 @@ def _of_sources(state: Collection, settings: Settings) -> Iterator[Advice]:
     if state.deliveries.empty:
         if settings.has_source():
             yield Advice(
-                "Nothing has ever arrived. Check the address and the secret in Confluence; the guide has a command to test both.", False
+                "Nothing has ever arrived. Check the address and the secret in Confluence; docs/connect.md has a command to test both.",
+                False,
             )
         return
+    refused = refusals(state)
     for row in by_source(state).to_dict("records"):
         where = f"{row['source']} ({row['site']})" if row["site"] else str(row["source"])
-        if row["refused"]:
+        reasons = refused.loc[(refused["source"] == row["source"]) & (refused["site"] == row["site"]), "reason"]
+        if len(reasons) and (reasons == UNKNOWN_SITE).all():
+            yield Advice(f"{where}: senders were refused, as their address names a site that no secret is set for.", False)
+        elif row["refused"]:
             yield Advice(f"{where}: senders were refused, see the reasons below. Usually a secret was changed on one side only.", False)
         if row["last_at"] and state.now - row["last_at"] > QUIET_MS:
             yield Advice(

@@ -21,7 +21,7 @@ from typing import Any
 
 from uar.capture.keyset import MAX_BYTES, USABLE_S, KeySetUnavailable, parse_key_set
 from uar.capture.spool import SpoolBroken, waiting
-from uar.collection import DAYS, QUIET_MS, by_source, collect
+from uar.collection import QUIET_MS, by_source, collect
 from uar.config import Settings
 from uar.store.backup import sqlite_file
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, is_current, look_through, open_store, read_transaction
@@ -264,7 +264,7 @@ def _deliveries_of(row: Mapping[Hashable, Any], now: float) -> Finding:
     age = now - row["last_at"] / 1000
     quiet = " That is long: is the webhook or the app still active in Confluence?" if 1000 * age > QUIET_MS else ""
     level = WARN if refused or quiet else OK
-    return Finding(level, f"{where}: last delivery {_ago(age)}, {row['per_day'] * DAYS:,.0f} in the last week.{quiet}{refused}")
+    return Finding(level, f"{where}: last delivery {_ago(age)}, {row['delivered']:,} in the last week.{quiet}{refused}")
 
 
 def _ago(seconds: float) -> str:

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -28,9 +29,10 @@ from uar.mirror_cache import State, drop_cache, load_cache, save_cache
 from uar.report.blocks import TYPES
 from uar.report.coverage import Gap, gaps
 from uar.report.mirror import QUARTER_MS, Mirror
+from uar.report.status import local_date
 from uar.report.walk import prepare
 from uar.store.database import Connection, Engine, read_transaction
-from uar.store.reads import activity_columns, coverage, generation, people, recording_start, spaces
+from uar.store.reads import activity_columns, coverage, generation, people, spaces
 from uar.store.retention import kept_from
 
 TAIL_IDS = 1_000  # so many of the last ids are compared before a cache is believed, more if they hold fewer than ENOUGH_ROWS
@@ -49,8 +51,8 @@ class Snapshot:
     `people` is the same object as in the snapshot before if nothing in it has changed.
 
     Instants in epoch milliseconds: `data_at` when this was read, `last_received_at` when the newest activity arrived, `recorded_from_ms`
-    when recording began (the earliest of the first worker's start and anybody's first activity, pruned or not); None if nothing was ever
-    recorded. The mirror holds what occurred from `kept_from_ms` on, 0 for everything. `gaps` are the times without a worker.
+    when recording began (anybody's first activity, pruned or not); None if nothing was ever recorded. The mirror holds what occurred from
+    `kept_from_ms` on, 0 for everything. `gaps` are the times without a worker.
     """
 
     mirror: Mirror
@@ -68,6 +70,12 @@ class Snapshot:
     def known_from_ms(self) -> int | None:
         """From when on a day without activities was a quiet one: recording had begun, and nothing was pruned since."""
         return None if self.recorded_from_ms is None else max(self.recorded_from_ms, self.kept_from_ms)
+
+    def known_from(self, zone: str) -> date | None:
+        """The local date in `zone` of `known_from_ms`; if days before it were pruned, the first one of which nothing was."""
+        if self.known_from_ms is None:
+            return None
+        return local_date(self.known_from_ms - 1, zone) + timedelta(days=1) if self.is_pruned else local_date(self.known_from_ms, zone)
 
     @property
     def is_pruned(self) -> bool:
@@ -225,7 +233,7 @@ class LiveMirror:
             generation=loaded.state.generation,
             data_at=now,
             last_received_at=loaded.state.last_received_at,
-            recorded_from_ms=_recorded_from(connection, loaded.mirror, everybody),
+            recorded_from_ms=_recorded_from(loaded.mirror, everybody),
             gaps=gaps(coverage(connection), now),
             kept_from_ms=self._since,
         )
@@ -261,10 +269,13 @@ class LiveMirror:
         self._saving.start()
 
 
-def _recorded_from(connection: Connection, mirror: Mirror, everybody: pd.DataFrame) -> int | None:
-    """The mirror tells what the unknown person did, `everybody` what was pruned."""
+def _recorded_from(mirror: Mirror, everybody: pd.DataFrame) -> int | None:
+    """When the site was first heard of. The mirror tells what the unknown person did, `everybody` what was pruned.
+
+    A worker may have been up long before, for other sites or for none.
+    """
     first_acts = everybody["first_active_at"].dropna()
-    starts = recording_start(connection), _first_activity(mirror), None if first_acts.empty else int(first_acts.min())
+    starts = _first_activity(mirror), None if first_acts.empty else int(first_acts.min())
     return min((start for start in starts if start is not None), default=None)
 
 

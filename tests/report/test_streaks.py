@@ -42,8 +42,8 @@ MONDAY = date(2026, 3, 2)
         ("...", 2, 0, 0, False),
         ("xxx", 3, 3, 3, True),  # the range ends yesterday
         ("xxx", 4, 3, 0, False),  # the range ends before yesterday
-        ("xxxxx", 1, 5, 2, False),  # the range goes on after today
-        ("xxx", -1, 3, 0, False),  # the range begins tomorrow
+        ("xxxxx", 1, 2, 2, False),  # the range goes on after today
+        ("xxx", -1, 0, 0, False),  # the range begins tomorrow
         ("xx.xx.", 5, 2, 2, True),
     ],
 )
@@ -60,17 +60,18 @@ def test_the_earlier_of_two_equal_runs_is_the_longest() -> None:
 @pytest.mark.parametrize(
     ("recorded_from", "today", "expected"),
     [
-        (None, date(2026, 3, 11), 10),
-        (date(2026, 1, 1), date(2026, 3, 11), 10),
-        (date(2026, 3, 5), date(2026, 3, 11), 7),
-        (date(2026, 3, 5), date(2026, 3, 8), 4),
-        (date(2026, 4, 1), date(2026, 3, 11), 0),
-        (None, date(2026, 2, 1), 0),
+        (None, date(2026, 3, 11), (2, 10)),
+        (date(2026, 1, 1), date(2026, 3, 11), (2, 10)),
+        (date(2026, 3, 3), date(2026, 3, 11), (1, 9)),
+        (date(2026, 3, 5), date(2026, 3, 8), (0, 4)),
+        (date(2026, 4, 1), date(2026, 3, 11), (0, 0)),
+        (None, date(2026, 3, 2), (1, 1)),
+        (None, date(2026, 2, 1), (0, 0)),
     ],
 )
-def test_the_denominator_is_what_could_have_been_active(recorded_from: date | None, today: date, expected: int) -> None:
+def test_only_days_that_could_have_been_active_count(recorded_from: date | None, today: date, expected: tuple[int, int]) -> None:
     found = kpis(days(MONDAY, "x.x......."), today=today, recorded_from=recorded_from)
-    assert (found.active_days, found.days) == (2, expected)
+    assert (found.active_days, found.days) == expected
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,8 @@ def test_streaks_equal_a_walk_from_day_to_day(case: tuple[date, list[str], date,
     around = [first + timedelta(days=place) for place in range(-10, 100)]
     is_skipped = {day for day in around if day in unknown or (off and (day.weekday() in off.weekend or day in off.holidays))}
     for pattern in patterns:
-        active = {first + timedelta(days=place) for place, mark in enumerate(pattern) if mark == "x"}
+        marked = {first + timedelta(days=place) for place, mark in enumerate(pattern) if mark == "x"}
+        active = {day for day in marked if day <= today}
         found = kpis(days(first, pattern), today=today, working_days=off, unknown=unknown)
         assert (found.current_streak, found.today_open) == naive_current(active, today, is_skipped, first)
         assert (found.longest_streak, found.longest_from, found.longest_to) == naive_longest(active, first, last, is_skipped)
@@ -164,3 +166,19 @@ def test_everybodys_streaks_equal_those_of_each_alone(case: tuple[date, list[str
     assert found.active_days.tolist() == [one.active_days for one in alone]
     assert found.longest.tolist() == [one.longest_streak for one in alone]
     assert found.current.tolist() == [one.current_streak for one in alone]
+
+
+@pytest.mark.parametrize("days", [126, 127, 128, 129, 255, 256, 365, 32_768])
+def test_a_person_who_was_active_every_day_has_as_many_days(days: int) -> None:
+    today = date(2026, 10, 6)
+    found = person_streaks(np.ones((days, 1), dtype=bool), first=today - timedelta(days=days - 1), today=today)
+    assert (found.active_days[0], found.longest[0], found.current[0]) == (days, days, days)
+
+
+def test_days_after_today_and_before_recording_are_nowhere() -> None:
+    first, today = date(2026, 10, 1), date(2026, 10, 6)
+    days = pd.DataFrame({"day": pd.date_range(first, periods=10), "events": 1})
+    found = kpis(days, today=today, recorded_from=date(2026, 10, 3))
+    assert (found.active_days, found.days, found.longest_streak, found.current_streak) == (4, 4, 4, 4)
+    person = person_streaks(np.ones((10, 1), dtype=bool), first=first, today=today)
+    assert (person.active_days[0], person.longest[0], person.current[0]) == (6, 6, 6)

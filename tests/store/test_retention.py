@@ -189,6 +189,20 @@ def test_the_worker_prunes_by_the_configured_months(store: Engine, settings: Set
     assert rows(store, TIMES) == [(T0 + DAY_MS,)]
 
 
+def test_activities_that_are_imported_again_after_a_pruning_count_once_in_a_mirror_that_looked_away(store: Engine) -> None:
+    record(store, act(1), act(2, at=DAY_MS))
+    with read_transaction(store) as connection:
+        site_id = find_site(connection, "acme")
+    assert site_id is not None
+    live = LiveMirror(store, site_id, 0, None)
+    assert live.refresh().mirror.activities == 2
+    prune(store, T0 + DAY_MS)
+    with write_transaction(store) as connection:
+        keep_from(connection, T0)
+    record(store, act(1))
+    assert live.refresh().mirror.activities == 2
+
+
 def up(store: Engine, since: int, until: int) -> None:
     with write_transaction(store) as connection:
         extend_coverage(connection, start_coverage(connection, "worker", since), until)

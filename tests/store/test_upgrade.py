@@ -24,7 +24,7 @@ from uar.store.database import Connection, Engine, is_current, migrate, open_sto
 ASKED = ("--site", "acme", "--zone", "Europe/Berlin", "--from", "2025-10-20", "--to", "2026-11-24", "--today", "2026-11-24")
 # account → status, events, active days, last type, groups
 PEOPLE = {
-    "bot": ("App", 0, 0, "view", ""),
+    "bot": ("App", 1, 1, "view", ""),
     "ben": ("Deactivated", 69, 69, "other", "everyone"),
     "ann": ("Active", 69, 69, "space", "engineers; everyone"),
     "cem": ("Active", 68, 68, "label", ""),

@@ -56,8 +56,8 @@ def test_the_page_shows_sources_and_gaps_and_that_all_is_well(page: AppTest) -> 
     page.run()
     assert not page.exception
     assert "All is well" in page.success[0].value
-    assert page.dataframe[0].value[["Source", "Site", "Last delivery", "A day"]].values.tolist() == [
-        ["Data Center", "wiki", "1 min ago", 1.0]
+    assert page.dataframe[0].value[["Source", "Site", "Last delivery", "Delivered"]].values.tolist() == [
+        ["Data Center", "wiki", "1 min ago", 7]
     ]
     assert page.dataframe[1].value["Hours"].tolist() == [3.0]
     assert [header.value for header in page.header] == ["Sources", "Gaps in recording"]

@@ -79,7 +79,7 @@ def test_quiet_days_before_recording_and_in_gaps_are_hatched() -> None:
 def test_today_is_dotted_and_the_picked_day_ringed() -> None:
     figure = calendar_figure(frame(date(2026, 11, 2), TODAY), look(picked=date(2026, 11, 3)), DARK)
     today, picked = figure.layout.shapes
-    assert (today.line.dash, today.x0, today.y0) == ("dot", 3 - 0.42, 1 - 0.42)
+    assert (today.line.dash, today.x0, today.y0) == ("dot", 2.5, 0.5)
     assert (picked.line.dash, picked.x0, picked.y0) == ("solid", -0.5, 0.5)
 
 

@@ -129,6 +129,34 @@ def test_all_time_begins_with_the_first_activity_in_the_zone_that_is_looked_from
     assert cards(page)["Active Days"].startswith("1 of ")
 
 
+def test_a_streak_of_an_ended_period_is_compared_with_nothing(open_page: Open, seeded: Path) -> None:
+    ended = open_page({"period": "Last month"}).metric
+    assert (ended[2].value, ended[2].delta) == ("0 days", "")
+    assert ended[0].delta
+    assert open_page({"period": "30 days"}).metric[2].delta
+
+
+def test_custom_days_are_in_the_address_from_the_start_and_one_day_is_a_range(open_page: Open, seeded: Path) -> None:
+    page = open_page({"period": "Last month"})
+    page.selectbox(key="period").set_value("Custom").run()
+    first, last = page.query_params["range"]
+    again = open_page({"period": "Custom", "range": [first, last]})
+    assert cards(again) == cards(page)
+    day = (today() - timedelta(days=40)).isoformat()
+    assert cards(open_page({"period": "Custom", "range": day}))["Active Days"].endswith(" of 1")
+
+
+def test_another_site_begins_without_the_spaces_of_the_one_before(open_page: Open, seeded: Path) -> None:
+    engine = open_store(f"sqlite:///{seeded / 'uar.db'}")
+    fill(engine, "other")
+    engine.dispose()
+    page = open_page({"site": "wiki", "spaces": "ENG", "person": "account-1"})
+    assert page.session_state["spaces"]
+    page.selectbox(key="site").set_value("other").run()
+    assert not page.session_state["spaces"]
+    assert not {"spaces", "person"} & set(page.query_params)
+
+
 def test_working_days_lengthen_streaks_over_quiet_sundays(open_page: Open, seeded: Path) -> None:
     found = snapshot(seeded)
     days = calendar(found.mirror, selection(90, found))

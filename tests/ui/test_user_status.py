@@ -38,7 +38,7 @@ NOW = 1_780_000_000_000
 
 
 def shown(page: AppTest) -> str:
-    """The words under the list: `1–9 of 9 people`."""
+    """The words under the list: `1–9 of 9 accounts`."""
     return next(text for text in (str(one.value) for one in page.markdown) if " of " in text and text.endswith("]]") and "–" in text)
 
 
@@ -76,13 +76,13 @@ def with_directory(folder: Path) -> None:
 
 def test_a_new_name_and_state_is_on_the_list_after_refresh(open_page: Open, seeded: Path) -> None:
     page = open_page({"search": "Ann Other"}, page=TAB)
-    assert "1–1 of 1 person" not in everything_written(page)
+    assert "1–1 of 1 account" not in everything_written(page)
     engine = open_store(f"sqlite:///{seeded / 'uar.db'}")
     with write_transaction(engine) as connection:
         save_people(connection, ensure_site(connection, "wiki"), [Person("account-1", "Ann Other", state="deactivated")], 5)
     engine.dispose()
     page.button(key="refresh").click().run()
-    assert "1–1 of 1 person" in everything_written(page)
+    assert "1–1 of 1 account" in everything_written(page)
 
 
 def test_two_people_who_swap_their_groups_make_another_directory(data_dir: Path) -> None:
@@ -107,10 +107,10 @@ def test_two_people_who_swap_their_groups_make_another_directory(data_dir: Path)
 def test_everybody_is_listed_as_the_report_lists_them(open_page: Open, seeded: Path) -> None:
     page = open_page(page=TAB)
     assert not page.exception
-    assert f"1–{PEOPLE + 1} of {PEOPLE + 1} people" in shown(page)
+    assert f"1–{PEOPLE + 1} of {PEOPLE + 1} accounts" in shown(page)
     assert page.button_group[0].options  # the counts by status
     export = next(button for button in page.get("download_button"))
-    assert export.proto.label == f"Export {PEOPLE + 1} people (CSV)"
+    assert export.proto.label == f"Export {PEOPLE + 1} accounts (CSV)"
 
 
 def test_before_a_sync_one_line_says_what_it_adds(open_page: Open, seeded: Path) -> None:
@@ -124,7 +124,7 @@ def test_after_a_sync_those_who_never_came_are_there(open_page: Open, seeded: Pa
     page = open_page({"status": "Never seen"}, page=TAB)
     assert not page.exception
     assert "people seen in events" not in everything_written(page)
-    assert "1–2 of 2 people" in shown(page)
+    assert "1–2 of 2 accounts" in shown(page)
 
 
 def test_a_failed_sync_is_told_with_its_remedy(open_page: Open, seeded: Path) -> None:
@@ -165,20 +165,20 @@ def test_each_filter_leaves_what_it_says(open_page: Open, seeded: Path, query: M
     hits = int(expected(table_of(seeded)).fillna(False).sum())  # type: ignore[operator]
     page = open_page(query, page=TAB)
     assert not page.exception
-    assert f" of {hits} {'person' if hits == 1 else 'people'}" in shown(page)
+    assert f" of {hits} {'account' if hits == 1 else 'accounts'}" in shown(page)
 
 
 def test_a_group_filters_by_its_members(open_page: Open, seeded: Path) -> None:
     with_directory(seeded)
-    assert "1–2 of 2 people" in shown(open_page({"group": "small"}, page=TAB))
-    assert "1–7 of 7 people" in shown(open_page({"group": "Large"}, page=TAB))
+    assert "1–2 of 2 accounts" in shown(open_page({"group": "small"}, page=TAB))
+    assert "1–7 of 7 accounts" in shown(open_page({"group": "Large"}, page=TAB))
 
 
 def test_nobody_found_is_not_the_same_as_nobody_there(open_page: Open, seeded: Path) -> None:
     page = open_page({"search": "nobody at all"}, page=TAB)
     assert [info.value for info in page.info] == ["Nobody fits these filters."]
     page.button(key="nobody.clear").click().run()
-    assert f"of {PEOPLE + 1} people" in shown(page)
+    assert f"of {PEOPLE + 1} accounts" in shown(page)
 
 
 def test_every_filter_is_a_chip_that_lifts_it(open_page: Open, seeded: Path) -> None:
@@ -193,7 +193,7 @@ def test_every_filter_is_a_chip_that_lifts_it(open_page: Open, seeded: Path) -> 
     page.button(key="chip.where.events.greaterThanOrEqual.1").click().run()
     assert "where" not in page.query_params
     page.button(key="chip.all").click().run()
-    assert f"of {PEOPLE + 1} people" in shown(page)
+    assert f"of {PEOPLE + 1} accounts" in shown(page)
     assert not [button for button in page.button if str(button.key).startswith("chip.")]
 
 
@@ -218,7 +218,7 @@ def test_a_directory_without_events_is_listed_and_says_what_cannot_be_said_yet(o
     with_people(data_dir, 3, events=0)
     page = open_page(page=TAB)
     assert not page.exception
-    assert "1–3 of 3 people" in shown(page)
+    assert "1–3 of 3 accounts" in shown(page)
     assert list(page.button_group[0].options) == ["… Not enough history 3"]
     assert "Nothing is recorded yet. After 90 days of recording" in everything_written(page)
     page.query_params["person"] = "p1"

@@ -127,7 +127,7 @@ def test_the_exported_file_is_what_the_command_prints(browser: Browser, site: tu
     with tab(browser) as page:
         open_list(page, f"{site[0]}/user_status")
         with page.expect_download() as loading:
-            page.get_by_role("button", name=re.compile(r"Export \d+ people \(CSV\)")).click()
+            page.get_by_role("button", name=re.compile(r"Export \d+ accounts \(CSV\)")).click()
         saved = tmp_path / "export.csv"
         loading.value.save_as(saved)
         assert re.fullmatch(r"confluence-user-status_wiki_[\d-]{10}_[\d-]{10}_\d{8}t\d{6}z\.csv", loading.value.suggested_filename)

@@ -16,6 +16,7 @@ TODAY = date(2026, 11, 24)
 
 
 def test_foreign_text_is_never_markup() -> None:
+    assert words.plain("HTTPS://evil.example www.evil.example") == "HTTPS\u2060\\://evil\\.example www\u2060\\.evil\\.example"
     assert words.plain("**a**\n<b> [x](y) :red[z] $1$") == r"\*\*a\*\* \<b\> \[x\]\(y\) \:red\[z\] \$1\$"
 
 

@@ -12,6 +12,7 @@ from uar.activity import Source
 
 # In place of a delivery id, which Forge does not give; kept by the spool and by the quarantine, so that no replay ever counts it.
 REUSED_TOKEN = "token-used-before"
+UNKNOWN_SITE = "the address names a site that is not configured"
 ANOTHER_BODY = "Its token had come before with another body, so it may not be from Atlassian. It is never counted."
 
 

@@ -53,8 +53,7 @@ class Question:
     @property
     def recorded_from(self) -> date | None:
         """The first local day that is recorded and not pruned; None if nothing was ever recorded."""
-        instant = self.snapshot.known_from_ms
-        return None if instant is None else datetime.fromtimestamp(instant / 1000, ZoneInfo(self.selection.zone)).date()
+        return self.snapshot.known_from(self.selection.zone)
 
     @property
     def unknown(self) -> frozenset[date]:

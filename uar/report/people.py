@@ -58,9 +58,10 @@ def people_table(
     days_since_last_active, first_active_at, last_active_at Int64 (instants in epoch milliseconds, of all time and any type);
     last_source str ('Atlassian' if its date is newer than ours); last_type str (a type's key); active_days, longest_streak,
     current_streak, events and the ten types int64, of the selection; line str (`last_days`). `groups` is what `group_names` gives.
-    People that `selection.people` does not name have no row; those it leaves out (apps) have one, with zeros. `unknown` are the days
-    with a gap in recording, which streaks bridge.
+    People that `selection.people` does not name have no row; those it leaves out (apps) have one with their own numbers, which count
+    nowhere else. `unknown` are the days with a gap in recording, which streaks bridge.
     """
+    selection = replace(selection, left_out=frozenset())
     question = ("people table", selection, rules, working_days, unknown, Same(people), Same(groups))
     return mirror.tables.answer(question, lambda: _table(mirror, people, selection, rules, groups, working_days, unknown)).copy(deep=False)
 
@@ -215,10 +216,10 @@ def _space_table(mirror: Mirror, selection: Selection) -> NDArray[np.bool_] | No
     return table
 
 
-def median_of(table: pd.DataFrame, members: NDArray[np.int64]) -> pd.Series | None:
-    """The median of each count over those rows of a `people_table` whose ids are `members`; None for fewer than five people.
+def median_of(table: pd.DataFrame, members: NDArray[np.int64]) -> tuple[int, pd.Series] | None:
+    """The median of each count over those rows of a `people_table` whose ids are `members`, and of how many; None for fewer than five.
 
     Index `COUNT_COLUMNS`, float64. Apps and deactivated accounts are no members here.
     """
     group = table[table["id"].isin(members) & ~table["status"].isin([Status.APP.value, Status.DEACTIVATED.value])]
-    return None if len(group) < SMALLEST_GROUP else group[list(COUNT_COLUMNS)].median()
+    return None if len(group) < SMALLEST_GROUP else (len(group), group[list(COUNT_COLUMNS)].median())

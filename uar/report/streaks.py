@@ -81,10 +81,11 @@ def kpis(
         return Kpis(0, 0, 0, None, None, 0, today_open=False)
     first = day_number(calendar["day"].iloc[0].date())
     now = day_number(today) - first
+    start = 0 if recorded_from is None else max(0, day_number(recorded_from) - first)
+    active[:start] = active[max(0, now + 1) :] = False
     skipped = skipped_days(first, max(len(active), now + 1), working_days, unknown)
     longest = _longest(active, skipped[: len(active)])
     current, today_open = _current(active, skipped, now)
-    start = 0 if recorded_from is None else max(0, day_number(recorded_from) - first)
     return Kpis(
         active_days=int(active.sum()),
         days=max(0, min(len(active), now + 1) - start),
@@ -108,9 +109,9 @@ def person_streaks(active: Bools, *, first: date, today: date, skipped: Bools | 
     skipped = np.zeros(max(days, now + 1), dtype=bool) if skipped is None else skipped
     quiet = np.zeros(people, dtype=np.int8)
     # In place and as narrow as it can be: for many people this is all about memory.
-    run, longest, current, total = (np.zeros(people, dtype=np.min_scalar_type(-max(days, now + 1))) for _ in range(4))
+    run, longest, current, total = (np.zeros(people, dtype=np.min_scalar_type(-max(days, now + 1) - 1)) for _ in range(4))
     for day in range(max(days, now + 1)):
-        was_active = active[day].view(np.int8) if day < days else quiet
+        was_active = active[day].view(np.int8) if day < min(days, now + 1) else quiet
         if day == now:
             current = np.where(was_active, run + 1, run)
         run += was_active

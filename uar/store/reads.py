@@ -6,7 +6,7 @@ dtypes when it is empty; a number that may be missing is `Int64`, a text `str`.
     activity_columns     the activities of a site as arrays: what a mirror grows by
     site_names, people, spaces, groups, memberships, coverage, person_activities
                          tables
-    find_site, generation, recording_start, quarantined
+    find_site, generation, last_up, quarantined
                          single facts
 """
 
@@ -232,12 +232,6 @@ def person_activities(
 def generation(connection: Connection) -> int:
     """Grows whenever rows that a mirror may hold were changed or removed, but for pruned ones: those are older than `kept_from`."""
     return int(connection.scalar(select(meta.c.value).where(meta.c.name == "generation")) or 0)
-
-
-def recording_start(connection: Connection) -> int | None:
-    """When a worker first recorded, epoch ms; None if none ever did."""
-    earliest: int | None = connection.scalar(select(func.min(schema.coverage.c.started_at)))
-    return earliest
 
 
 def last_up(connection: Connection, before: int) -> int | None:

@@ -22,6 +22,7 @@ from uar.store.database import read_transaction, write_transaction
 from uar.store.dialects import chunks
 from uar.store.schema import activities, meta, people
 from uar.store.sync_state import set_meta
+from uar.store.writes import bump_generation
 
 BATCH = 5_000  # activities removed by one transaction
 PEOPLE = 500  # sought by one query
@@ -38,9 +39,10 @@ def kept_from(connection: Connection) -> int:
 
 
 def keep_from(connection: Connection, at: int) -> None:
-    """Let activities count from `at` (epoch ms) on again, if only later ones do."""
+    """Let activities count from `at` (epoch ms) on again, if only later ones do. Mirrors that still hold what was pruned read anew."""
     if at < kept_from(connection):
         set_meta(connection, KEPT_FROM, str(at))
+        bump_generation(connection)
 
 
 def clock_moved_at(connection: Connection) -> int | None:

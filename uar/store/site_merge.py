@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, case, delete, func, select, text, update
 
+from uar.store.names import KIND_RANK
 from uar.store.schema import UNKNOWN_ID, activities, contents, groups, memberships, people, sites, spaces
 from uar.store.sync_state import forget_states
 
@@ -80,7 +81,7 @@ def folded(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
     later = max((mine, theirs), key=lambda row: row["last_active_at"] or 0)
     return {
         **told,
-        "kind": mine["kind"] if mine["kind"] != "person" else theirs["kind"],
+        "kind": max(mine["kind"], theirs["kind"], key=KIND_RANK.__getitem__),
         "state": mine["state"] if mine["state"] != "active" else theirs["state"],
         "first_seen_at": min(mine["first_seen_at"], theirs["first_seen_at"]),
         "first_active_at": min((row["first_active_at"] for row in (mine, theirs) if row["first_active_at"] is not None), default=None),

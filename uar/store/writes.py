@@ -180,6 +180,11 @@ def bump_generation(connection: Connection) -> None:
     connection.execute(update(meta).where(meta.c.name == "generation").values(value=number))
 
 
+def renew_generation(connection: Connection, at: int) -> None:
+    """Give the store a generation that no mirror has ever seen: its rows are others than before `at` (epoch ms), when it was restored."""
+    connection.execute(update(meta).where(meta.c.name == "generation").values(value=str(at)))
+
+
 def start_coverage(connection: Connection, worker: str, at: int) -> int:
     """Note that a worker is up since `at` (epoch ms); returns the id for `extend_coverage`."""
     statement = insert_into(connection, coverage).values(worker=worker, started_at=at, ended_at=at).returning(coverage.c.id)

@@ -57,7 +57,7 @@ def nearest_filters(sites: list[str], spaces: pd.DataFrame, first_day: date | No
     return {
         "site": lambda texts: _one(nearest_option(texts[0], sites)),
         "zone": lambda texts: _nearest_zone(texts[0], now),
-        "range": lambda texts: _iso(nearest_range(texts, EARLIEST, today)),
+        "range": lambda texts: list(dict.fromkeys(_iso(nearest_range(texts, EARLIEST, today)))),
         "period": lambda texts: _nearest_period(texts[0], today, first_day),
         "types": lambda texts: nearest_options(texts, [kind.label for kind in ActivityType]),
         "spaces": lambda texts: nearest_spaces(texts, spaces),

@@ -135,10 +135,10 @@ def _facts(events: int, people: int | None, strongest: str, is_unknown: bool) ->
 def _frames(placed: pd.DataFrame, look: CalendarLook, colors: Palette) -> list[dict[str, Any]]:
     """The dotted frame of today, which is not over yet, and the ring of the picked day."""
     found = []
-    for day, dash, half in ((look.today, "dot", 0.42), (look.picked, "solid", 0.5)):
+    for day, dash in ((look.today, "dot"), (look.picked, "solid")):
         here = placed[placed["day"] == pd.Timestamp(day)] if day else placed[:0]
         for x, y in zip(here["week"], here["strip"] * STRIP + here["row"], strict=True):
-            place = {"x0": x - half, "x1": x + half, "y0": y - half, "y1": y + half}
+            place = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
             found.append(
                 place
                 | {
@@ -179,7 +179,7 @@ def month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
             if week < free_from:
                 continue
             is_first = has_strips and free_from == 0
-            free_from = week + (5 if is_first else 3)
+            free_from = week + (4 if is_first else 3)
             name = MONTHS[day.month - 1][:3]
             labels.append((float(week), int(str(strip)) * STRIP - 0.95, f"<b>{day.year}</b>  {name}" if is_first else name))
     return labels

@@ -100,11 +100,14 @@ def _changes(view: View, days: pd.DataFrame) -> tuple[int | None, int | None, in
     (_, yesterday), (first, last) = ranges
     now = view_kpis(days[days["day"] <= pd.Timestamp(yesterday)], view, yesterday)
     before = view_kpis(calendar(view.snapshot.mirror, view.filters.of_days(first, last)), view, last)
-    return (
-        now.active_days - before.active_days,
-        now.longest_streak - before.longest_streak,
-        now.current_streak - before.current_streak,
-    )
+    return changes(view, now, before)
+
+
+def changes(view: View, now: Kpis, before: Kpis) -> tuple[int, int, int | None]:
+    """The changes of active days, longest and current streak; of the current streak none once the period has ended, as it is 0 then."""
+    is_over = view.filters.last < view.filters.today
+    current = None if is_over else now.current_streak - before.current_streak
+    return now.active_days - before.active_days, now.longest_streak - before.longest_streak, current
 
 
 def compared(view: View, days: Period) -> tuple[Period, Period] | None:

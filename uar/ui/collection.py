@@ -91,7 +91,7 @@ def source_table(state: Collection) -> pd.DataFrame:
     """One row per source and site, as shown."""
     found = by_source(state)
     last = [ago((state.now - at) / 1000) if at else "never" for at in found["last_at"]]
-    columns = {"Source": found["source"], "Site": found["site"].replace("", "–"), "Last delivery": last, "A day": found["per_day"].round(1)}
+    columns = {"Source": found["source"], "Site": found["site"].replace("", "–"), "Last delivery": last, "Delivered": found["delivered"]}
     return pd.DataFrame(columns | {name.capitalize(): found[name] for name in ("duplicates", "ignored", "quarantined", "refused")})
 
 
@@ -127,13 +127,13 @@ def reason_table(found: pd.DataFrame, now: int) -> pd.DataFrame:
 def _gaps(state: Collection, zone: str) -> None:
     st.header("Gaps in recording", anchor=False)
     if not state.gaps:
-        st.markdown("None. A worker was up all the time since the first start.")
+        st.markdown("None of a quarter of an hour or more since the first start of a worker.")
         return
     st.dataframe(gap_table(state.gaps, zone), hide_index=True, alt="Times without recording")
     st.markdown(
         quiet(
-            "No worker was up. Such days are hatched in the calendar, and a streak goes on across them. What Confluence still "
-            "knows of them can be brought in with python -m uar import."
+            "No worker was up. Such days are hatched in the calendar if nothing else is known of them, and a streak goes on across them. "
+            "What Confluence still knows of them can be brought in with python -m uar import."
         )
     )
 

@@ -165,6 +165,7 @@ def _carry_range() -> None:
     """A custom range begins as the period shown before, so that the address holds fixed dates."""
     if st.session_state["period"] == periods.CUSTOM and not st.session_state.get("range"):
         st.session_state["range"] = st.session_state["filters.days"]
+        st.query_params["range"] = [day.isoformat() for day in st.session_state["filters.days"]]  # what is set here is not bound
 
 
 def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple[date, date] | None:
@@ -172,7 +173,8 @@ def _custom_range(slot: st.delta_generator.DeltaGenerator, today: date) -> tuple
     chosen = slot.date_input(
         "First and last day", value=[], min_value=EARLIEST, max_value=today, format="YYYY-MM-DD", key="range", bind=BOUND
     )
-    return (min(chosen), max(chosen)) if isinstance(chosen, tuple) and len(chosen) == 2 else None
+    # Two equal days are one in the address.
+    return (min(chosen), max(chosen)) if isinstance(chosen, tuple) and chosen else None
 
 
 def _types() -> frozenset[ActivityType]:

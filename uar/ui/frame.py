@@ -13,9 +13,7 @@ from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import NoReturn, TypeVar
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
@@ -27,7 +25,7 @@ from uar.demo import SITE as SAMPLE_SITE
 from uar.live import Snapshot
 from uar.report.coverage import unknown_days
 from uar.ui import address, data, setup, timezones
-from uar.ui.filters import BOUND, Filters, sidebar
+from uar.ui.filters import BOUND, Filters, clear, first_page, sidebar
 from uar.ui.nearest import nearest_option
 from uar.ui.theme import Palette, page_rules, palette
 from uar.ui.utility_bar import utility_bar
@@ -98,14 +96,14 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
     snapshot = _snapshot(sites, site) if site else None
     if site is None or snapshot is None:
         _show_setup(title, head, settings, None, None, own_zone)
-    first_day = _recorded_from(snapshot, own_zone)
+    first_day = snapshot.known_from(own_zone)
     address.settle(address.nearest_filters(names, snapshot.spaces, first_day, now, own_zone))
     if len(names) > 1:
-        st.sidebar.selectbox("Site", names, key="site", bind=BOUND)
+        st.sidebar.selectbox("Site", names, key="site", bind=BOUND, on_change=_leave_site)
     if snapshot.is_blank and not (is_list and known_people(snapshot)):
         _show_setup(title, head, settings, site, snapshot, own_zone)
     space_ids = data.memo().answer(("spaces", site, snapshot.data_at), lambda: address.space_ids_by_label(snapshot.spaces))
-    filters = sidebar(space_ids, snapshot.app_ids, partial(_recorded_from, snapshot), own_zone, now)
+    filters = sidebar(space_ids, snapshot.app_ids, snapshot.known_from, own_zone, now)
     with head:
         utility_bar(title, settings, snapshot, filters.zone)
         setup.show_first_event()
@@ -115,11 +113,18 @@ def _opened(title: str, head: DeltaGenerator, is_list: bool) -> View:
         site,
         snapshot,
         filters,
-        recorded_from=_recorded_from(snapshot, filters.zone),
+        recorded_from=snapshot.known_from(filters.zone),
         unknown=unknown_days(snapshot.gaps, filters.zone),
         colors=palette(st.context.theme.type),
         settings=settings,
     )
+
+
+def _leave_site() -> None:
+    """Spaces, groups and people are of one site only."""
+    for key in ("spaces", "group", "person"):
+        clear(key)
+    first_page()
 
 
 def known_people(snapshot: Snapshot) -> int:
@@ -148,11 +153,6 @@ def _snapshot(sites: pd.DataFrame, site: str) -> Snapshot:
         found = data.snapshot(site_id, 0.0) if is_asked else data.snapshot_for(site_id, turn, st.session_state.get(seen))
     st.session_state[seen] = found.data_at
     return found
-
-
-def _recorded_from(snapshot: Snapshot, zone: str) -> date | None:
-    at = snapshot.known_from_ms
-    return None if at is None else datetime.fromtimestamp(at / 1000, ZoneInfo(zone)).date()
 
 
 def _own_zone(settings: Settings) -> str:

@@ -46,10 +46,10 @@ def nearest_day(text: str, low: date, high: date) -> date | None:
 
 
 def nearest_range(texts: Sequence[str], low: date, high: date) -> tuple[date, date] | None:
-    """First and last day of two ISO dates in any order; None unless both are dates."""
+    """First and last day of two ISO dates in any order, or of one; None if there is none or one of them is no date."""
     words = [word for text in texts for word in re.split(r"[,;]|\.\.|/", text)]
     days = sorted(day for word in words[:2] if (day := nearest_day(word, low, high)))
-    return (days[0], days[-1]) if len(days) == 2 else None
+    return (days[0], days[-1]) if days and len(days) == len(words[:2]) else None
 
 
 def _bare(text: str) -> str:

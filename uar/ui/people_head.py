@@ -112,7 +112,7 @@ def _columns() -> list[str]:
 def _export(view: View, people: Everybody, rows: Rows) -> None:
     heading = Heading(view.filters.first, view.filters.last, view.filters.zone, datetime.fromtimestamp(time.time(), UTC))
     st.download_button(
-        f"Export {counted(len(rows), 'person', 'people')} (CSV)",
+        f"Export {counted(len(rows), 'account')} (CSV)",
         data=lambda: with_mark(users_csv(people.table.iloc[rows], heading)),
         file_name=users_file_name(view.site, heading),
         mime="text/csv",
@@ -158,7 +158,7 @@ def show_pages(total: int) -> None:
     size, number = page_size(), page_number(total)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="people_pages"):
         first = min(total, (number - 1) * size + 1)
-        st.markdown(quiet(f"{first:,}–{min(total, number * size):,} of {counted(total, 'person', 'people')}"), width="content")
+        st.markdown(quiet(f"{first:,}–{min(total, number * size):,} of {counted(total, 'account')}"), width="content")
         # Of a fixed width: as wide as its content, it stays at one page once it had only one.
         st.pagination(pages(total), key="page", bind=BOUND, width=400)
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):

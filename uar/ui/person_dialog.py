@@ -30,6 +30,7 @@ from uar.ui.cards import (
     CURRENT_STREAK_RULE,
     LONGEST_STREAK_RULE,
     Card,
+    changes,
     compared,
     current_note,
     longest_note,
@@ -158,20 +159,16 @@ def _last_active(row: pd.Series, zone: str) -> str:
 
 def _cards(view: View, person: Person, days: pd.DataFrame) -> list[Card]:
     now, words = view_kpis(days, view, view.filters.today), periods.comparison_words(view.filters.period)
-    changes: tuple[int | None, int | None, int | None] = (None, None, None)
+    found: tuple[int | None, int | None, int | None] = (None, None, None)
     ranges = compared(view, (view.filters.first, view.filters.last))
     if ranges:
         after, before = (view_kpis(_calendar_of(view, person, *of), view, of[1]) for of in ranges)
-        changes = (
-            after.active_days - before.active_days,
-            after.longest_streak - before.longest_streak,
-            after.current_streak - before.current_streak,
-        )
+        found = changes(view, after, before)
     share = f"{now.active_days / now.days * 100:.0f} % of the days" if now.days else "no day recorded"
     return [
-        Card("Active Days", f"{now.active_days:,} of {now.days:,}", ACTIVE_DAYS_RULE, share, changes[0], words),
-        Card("Longest Streak", counted(now.longest_streak, "day"), LONGEST_STREAK_RULE, longest_note(now), changes[1], words),
-        Card("Current Streak", counted(now.current_streak, "day"), CURRENT_STREAK_RULE, current_note(now, view), changes[2], words),
+        Card("Active Days", f"{now.active_days:,} of {now.days:,}", ACTIVE_DAYS_RULE, share, found[0], words),
+        Card("Longest Streak", counted(now.longest_streak, "day"), LONGEST_STREAK_RULE, longest_note(now), found[1], words),
+        Card("Current Streak", counted(now.current_streak, "day"), CURRENT_STREAK_RULE, current_note(now, view), found[2], words),
     ]
 
 
@@ -206,11 +203,11 @@ def group_median(person: Person, people: Everybody, known: Directory) -> Median 
     belonging = known.memberships
     mine = belonging.loc[belonging["person_id"] == person.id, "group_id"]
     members = belonging[belonging["group_id"].isin(mine)].groupby("group_id")["person_id"]
-    for group, ids in sorted(members, key=lambda one: len(one[1])):
-        found = median_of(people.table, ids.to_numpy(dtype=np.int64))
-        if found is not None:
-            return Median(str(known.groups.loc[known.groups["id"] == group, "name"].iloc[0]), len(ids), found)
-    return None
+    medians = [(group, found) for group, ids in members if (found := median_of(people.table, ids.to_numpy(dtype=np.int64))) is not None]
+    if not medians:
+        return None
+    group, (count, median) = min(medians, key=lambda one: one[1][0])
+    return Median(str(known.groups.loc[known.groups["id"] == group, "name"].iloc[0]), count, median)
 
 
 def _explained(before: Period | None, median: Median | None) -> str:

@@ -133,7 +133,8 @@ def _connect_command(base: str, site: str) -> str:
 
 def _secret_of(name: str, variable: str, site: str) -> str:
     pattern = site.replace(".", r"\.")
-    return f"""{name}=$(printf '%s' "${variable}" | tr ' ' '\\n' | sed -n 's/^{pattern}=//p' | head -n 1)"""
+    return f""": "${{{variable}:?is what the worker was started with; set it in this shell too}}"
+{name}=$(printf '%s' "${variable}" | tr ' ' '\\n' | sed -n 's/^{pattern}=//p' | head -n 1)"""
 
 
 @st.fragment(run_every=LISTEN_S)

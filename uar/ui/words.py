@@ -6,7 +6,9 @@ import re
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-# Everything that Streamlit's Markdown could take for markup: names come from strangers.
+# Everything that Streamlit's Markdown could take for markup: names come from strangers. Addresses it links by itself
+# (github.github.com/gfm, "autolinks"), however they are escaped; a word joiner in them, which cannot be seen, keeps it from that.
+ADDRESS = re.compile(r"(https?(?=://)|www(?=\.))", re.IGNORECASE)
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WEEK_STARTS = ("Mon", "Sun", "Sat")
@@ -15,8 +17,8 @@ MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augus
 
 
 def plain(text: str) -> str:
-    """Foreign text for a Markdown field: shown as it is, on one line, never as markup."""
-    return MARKUP.sub(r"\\\1", " ".join(text.split()))
+    """Foreign text for a Markdown field: shown as it is, on one line, never as markup; an address in it does not become a link."""
+    return MARKUP.sub(r"\\\1", ADDRESS.sub("\\1\u2060", " ".join(text.split())))
 
 
 def quiet(text: str) -> str:

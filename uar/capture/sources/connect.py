@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from uar.activity import Activity, ActivityType, Source, identity
-from uar.capture.delivery import Delivery, Refused, Unreadable
+from uar.capture.delivery import UNKNOWN_SITE, Delivery, Refused, Unreadable
 from uar.capture.payload import (
     MAX_NAME,
     MAX_TITLE,
@@ -45,7 +45,7 @@ def verify(query: bytes, tokens: Sequence[bytes]) -> None:
     """Raises `Refused` unless the query holds one `token` and it is one of the site's live tokens."""
     found = [value for name, _, value in (part.partition(b"=") for part in query.split(b"&")) if name == b"token"]
     if not tokens:
-        raise Refused("no token for this site")
+        raise Refused(UNKNOWN_SITE)
     if len(found) != 1 or not found[0]:
         raise Refused("several tokens in the address" if found else "no token in the address")
     given = unquote_to_bytes(found[0]) if b"%" in found[0] else found[0]

@@ -14,7 +14,7 @@ from functools import lru_cache
 import orjson
 
 from uar.activity import Activity, Source, Twin, identity
-from uar.capture.delivery import Delivery, Refused, Unreadable, sole_header
+from uar.capture.delivery import UNKNOWN_SITE, Delivery, Refused, Unreadable, sole_header
 from uar.capture.payload import (
     MAX_NAME,
     about_event,
@@ -46,7 +46,7 @@ def verify(headers: list[tuple[bytes, bytes]], body: bytes, secrets: Sequence[by
     The test button of the administration sends `{"test": true}`, signed or not; it is answered 200 and stored nowhere.
     """
     if not secrets:
-        raise Refused("no secret for this site")
+        raise Refused(UNKNOWN_SITE)
     is_test = is_connection_test(body)
     if is_test and all(name != SIGNATURE for name, _ in headers):
         return True
