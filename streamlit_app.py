@@ -8,7 +8,7 @@ from uar.ui.frame import open_page
 
 # An icon by name would be fetched from another host.
 favicon = Path(__file__).parent / "uar" / "ui" / "favicon.png"
-st.set_page_config("User Activity Report", page_icon=favicon, layout="wide", initial_sidebar_state=320)  # as wide as two dates
+st.set_page_config("User Activity Report", page_icon=favicon, layout="wide", initial_sidebar_state=284)  # as wide as two dates
 
 collection = st.Page("pages/collection.py", title="Collection", icon=":material/sensors:")
 guide = st.Page("pages/guide.py", title="Guide", icon=":material/menu_book:", visibility="hidden")

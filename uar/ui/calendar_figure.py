@@ -169,7 +169,10 @@ def _month_label(x: float, y: float, text: str) -> dict[str, Any]:
 
 
 def month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
-    """Where each month's name stands: above its first full week. With several strips the first name of each has the year before it."""
+    """Where each month's name stands: above its first full week, or above the first one if there is none of any month.
+
+    With several strips the first name of each has the year before it.
+    """
     labels: list[tuple[float, float, str]] = []
     has_strips = int(every["strip"].max()) > 0
     heads = every[(every["row"] == 0) & (every["day"].dt.day <= ROWS)]
@@ -182,4 +185,4 @@ def month_labels(every: pd.DataFrame) -> list[tuple[float, float, str]]:
             free_from = week + (4 if is_first else 3)
             name = MONTHS[day.month - 1][:3]
             labels.append((float(week), int(str(strip)) * STRIP - 0.95, f"<b>{day.year}</b>  {name}" if is_first else name))
-    return labels
+    return labels or [(0.0, -0.95, MONTHS[every["day"].iloc[0].month - 1][:3])]

@@ -66,8 +66,8 @@ def palette(theme: str | None) -> Palette:
 def page_rules(colors: Palette) -> str:
     """The style sheet of both tabs, each rule scoped to a key of ours.
 
-    On a phone the buttons at the top keep their icons; their words stay for screen readers. What is chosen in a list is written on
-    the primary color, where Streamlit's white has only 2.7:1 in the dark theme.
+    On a phone the buttons at the top keep their icons; their words stay for screen readers. Two dates fit into their field. What is
+    chosen in a list is written on the primary color, where Streamlit's white has only 2.7:1 in the dark theme.
     """
     return f"""<style>
       @media (max-width: 640px) {{
@@ -76,5 +76,6 @@ def page_rules(colors: Palette) -> str:
         }}
         .st-key-search {{ flex: 1 1 100%; width: 100%; max-width: none; }}
       }}
+      .st-key-range [role=group] {{ font-size: 0.8rem; }}
       [data-tag] :is(span[title], button) {{ color: {colors.background}; }}
     </style>"""
