@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import re
 import resource
 import signal
 import socket
@@ -48,14 +49,26 @@ def loaded(worker: RunningWorker, slowest_s: float = SLOWEST_S, connections: int
 
 def test_a_sync_that_fails_is_not_acknowledged_and_heals_by_itself(tmp_path: Path) -> None:
     calls = "fsync,fdatasync"
-    failing = (strace(), "-f", "-o", str(tmp_path / "calls"), "-e", f"trace={calls}", "-e")
+    failing = (strace(), "-f", "-o", str(tmp_path / "calls"), "-e", f"trace={calls},openat,ftruncate", "-e")
     with RunningWorker(tmp_path / "data", f"sqlite:///{tmp_path / 'uar.db'}") as worker, loaded(worker) as ledger:
         with attached((*failing, f"inject={calls}:error=EIO:when=1"), worker.pid):
             wait_for(ledger, 503, 1)
             wait_for(ledger, 202)
+        opened, emptied = after_the_failure(tmp_path / "calls")
+        assert opened < emptied  # only a log that was copied into the file is emptied
         with attached((*failing, f"inject={calls}:error=EIO"), worker.pid):
             wait_for(ledger, 503)
             assert worker.readiness() == (503, b"the spool cannot commit\n")
+
+
+def after_the_failure(calls: Path) -> tuple[int, int]:
+    """When, after the first call that failed, the spool was opened and its log was emptied; in lines, as strace wrote them."""
+    after = calls.read_text().partition("EIO")[2].splitlines()
+    opened = [place for place, call in enumerate(after) if '/spool.db"' in call]
+    emptied = [place for place, call in enumerate(after) if re.search(r"ftruncate\(\d+, 0\) += 0$", call)]
+    assert opened, after
+    assert emptied, after
+    return opened[0], emptied[0]
 
 
 def test_a_lock_on_the_spool_by_another_program_gets_503_in_time_and_no_pile(tmp_path: Path) -> None:
