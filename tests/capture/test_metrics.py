@@ -67,12 +67,8 @@ def test_the_store_knows_the_last_genuine_delivery_of_each_source(store: Engine)
         assert last_arrivals(connection) == {Source.FORGE: 1_795_500_000_000, Source.DATACENTER: 1_795_300_000_000}
 
 
-def test_a_restart_forgets_no_last_delivery_and_makes_none_up(store_url: str, store: Engine, tmp_path: Path) -> None:
-    environ = {
-        "UAR_DATABASE_URL": store_url,
-        "UAR_DATACENTER_SECRETS": f"wiki={DATACENTER_SECRET}",
-        "UAR_CONNECT_TOKENS": f"acme={CONNECT_TOKEN}",
-    }
+def test_a_restart_forgets_no_last_delivery_and_makes_none_up(tmp_path: Path) -> None:
+    environ = {"UAR_DATACENTER_SECRETS": f"wiki={DATACENTER_SECRET}", "UAR_CONNECT_TOKENS": f"acme={CONNECT_TOKEN}"}
     before = time.time()
     with running_worker(tmp_path, **environ) as worker:
         assert served(worker, LAST) == {}
