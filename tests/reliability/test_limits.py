@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -19,6 +20,7 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from tests.reliability.postgres import PostgresServer
+from tests.reliability.power import power_disk
 from tests.reliability.running import STOP_LIMIT_S, RunningWorker
 from tests.reliability.sender import Ledger, Sender, send_until_acked
 from tests.reliability.test_disk import attached, strace, wait_for
@@ -69,6 +71,29 @@ def after_the_failure(calls: Path) -> tuple[int, int]:
     assert opened, after
     assert emptied, after
     return opened[0], emptied[0]
+
+
+@contextmanager
+def read_only(*paths: Path) -> Iterator[None]:
+    """The kernel refuses to write, also through what is open already. A file system cannot be mounted read-only while files are open."""
+    subprocess.run(["chattr", "+i", *map(str, paths)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *map(str, paths)], check=True)
+
+
+def test_a_data_directory_that_turns_read_only_gets_503_and_heals_by_itself(tmp_path: Path) -> None:
+    with power_disk(tmp_path / "disk", "ext4") as disk:
+        data = disk.folder / "data"
+        with RunningWorker(data, f"sqlite:///{tmp_path / 'uar.db'}") as worker, loaded(worker) as ledger:
+            with read_only(data / "spool.db", data / "spool.db-wal", data):
+                wait_for(ledger, 503)
+                assert worker.readiness() == (503, b"the spool cannot commit\n")
+                assert worker.ask("/healthz")[0] == 200
+                before = ledger.statuses[202]
+                wait_for(ledger, 503)
+                assert ledger.statuses[202] == before
 
 
 def test_a_lock_on_the_spool_by_another_program_gets_503_in_time_and_no_pile(tmp_path: Path) -> None:
