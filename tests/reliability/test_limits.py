@@ -84,16 +84,19 @@ def read_only(*paths: Path) -> Iterator[None]:
 
 
 def test_a_data_directory_that_turns_read_only_gets_503_and_heals_by_itself(tmp_path: Path) -> None:
-    with power_disk(tmp_path / "disk", "ext4") as disk:
-        data = disk.folder / "data"
-        with RunningWorker(data, f"sqlite:///{tmp_path / 'uar.db'}") as worker, loaded(worker) as ledger:
-            with read_only(data / "spool.db", data / "spool.db-wal", data):
-                wait_for(ledger, 503)
-                assert worker.readiness() == (503, b"the spool cannot commit\n")
-                assert worker.ask("/healthz")[0] == 200
-                before = ledger.statuses[202]
-                wait_for(ledger, 503)
-                assert ledger.statuses[202] == before
+    data = tmp_path / "disk" / "data"
+    with (
+        power_disk(data.parent, "ext4"),
+        RunningWorker(data, f"sqlite:///{tmp_path / 'uar.db'}") as worker,
+        loaded(worker) as ledger,
+        read_only(data / "spool.db", data / "spool.db-wal", data),
+    ):
+        wait_for(ledger, 503)
+        assert worker.readiness() == (503, b"the spool cannot commit\n")
+        assert worker.ask("/healthz")[0] == 200
+        before = ledger.statuses[202]
+        wait_for(ledger, 503)
+        assert ledger.statuses[202] == before
 
 
 def test_a_lock_on_the_spool_by_another_program_gets_503_in_time_and_no_pile(tmp_path: Path) -> None:
