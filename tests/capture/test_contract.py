@@ -175,6 +175,7 @@ def test_operators_see_health_readiness_and_metrics(worker: RunningWorker) -> No
         assert (answer.status, answer.getheader("allow")) == (405, allowed)
     ready = worker.request("GET", "/readyz")
     assert (ready.status, ready.text) == (200, b"ready\n")  # type: ignore[attr-defined]
+    assert worker.post_datacenter(PAGE) == 202
     text = worker.request("GET", "/metrics").text.decode()  # type: ignore[attr-defined]
     for name in (
         'uar_deliveries_total{outcome="accepted",source="forge"}',

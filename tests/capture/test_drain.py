@@ -24,7 +24,7 @@ from uar.capture.metrics import Metrics
 from uar.capture.replay import replay
 from uar.capture.spool import Spool
 from uar.capture.spool_file import Mark
-from uar.capture.store_writer import Brought, Counts, StoreWriter
+from uar.capture.store_writer import Brought, Counts, Opened, StoreWriter
 from uar.config import Settings, load_settings
 from uar.store.database import Connection, Engine, StoreError, StoreUnavailable, read_transaction
 
@@ -184,8 +184,8 @@ class Backlog:
         self.batches = 0
         self._newest_received_at = newest_received_at
 
-    def open(self, worker: str, started_at: int) -> int:
-        return 1
+    def open(self, worker: str, started_at: int) -> Opened:
+        return Opened(1, {})
 
     def bring(self, refused: Counts, at: int) -> Brought:
         time.sleep(0.02)
@@ -243,7 +243,7 @@ def test_a_clock_that_moves_begins_another_note_of_the_recording(store: Engine, 
     line.stop()
     lengths = query(store, "SELECT ended_at - started_at FROM coverage")
     assert len(lengths) == 3
-    assert all(0 <= length < 20_000 for (length,) in lengths)
+    assert all(0 < length < 20_000 for (length,) in lengths)  # each was extended
 
 
 def test_a_store_that_is_away_costs_nothing(store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

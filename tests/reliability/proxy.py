@@ -1,4 +1,4 @@
-"""A TCP proxy that can hurt what passes: delay it, stop it, cut it after a number of bytes. It stands between worker and database."""
+"""A TCP proxy that can hurt what passes: delay it, slow it down, stop it, cut it off. It stands between worker and database."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
 CHUNK = 65_536
+PIECE_S = 0.05  # of a line with a limit
 
 
 class Proxy:
     """Listens on `port` and passes bytes to `target`, in a thread of its own. The switches may be changed at any time.
 
-    `delay_s` before each chunk in either direction; with `is_frozen` nothing passes; with `is_refusing` new connections are closed at once.
+    `delay_s` before each chunk in either direction; at most `bytes_per_s` pass (0: no limit) per connection and direction; with `is_frozen`
+    nothing passes; with `is_refusing` new connections are closed at once.
     `cut_answer_to`: once these bytes went from the client to the server, the server gets them, but not the client its answer: the
     connection is reset.
     """
@@ -22,6 +24,7 @@ class Proxy:
         self._host, self._target = host, target
         self.port = 0
         self.delay_s = 0.0
+        self.bytes_per_s = 0
         self.is_frozen = False
         self.is_refusing = False
         self.cut_answer_to: bytes | None = None
@@ -74,8 +77,7 @@ class Proxy:
                 while self.is_frozen:
                     await asyncio.sleep(0.02)
                 await asyncio.sleep(self.delay_s)
-                writer.write(data)
-                await writer.drain()
+                await self._write(writer, data)
                 if out and self.cut_answer_to is not None and self.cut_answer_to in data:
                     await asyncio.sleep(0.05)  # the server works on it
                     self.cuts += 1
@@ -85,3 +87,12 @@ class Proxy:
         finally:
             for each in pair:
                 each.transport.abort()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        while data:
+            size = max(1, int(self.bytes_per_s * PIECE_S)) if self.bytes_per_s else len(data)
+            writer.write(data[:size])
+            await writer.drain()
+            data = data[size:]
+            if self.bytes_per_s:
+                await asyncio.sleep(PIECE_S)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import re
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,6 +20,7 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from tests.reliability.postgres import PostgresServer
+from tests.reliability.power import power_disk
 from tests.reliability.running import STOP_LIMIT_S, RunningWorker
 from tests.reliability.sender import Ledger, Sender, send_until_acked
 from tests.reliability.test_disk import attached, strace, wait_for
@@ -48,14 +51,52 @@ def loaded(worker: RunningWorker, slowest_s: float = SLOWEST_S, connections: int
 
 def test_a_sync_that_fails_is_not_acknowledged_and_heals_by_itself(tmp_path: Path) -> None:
     calls = "fsync,fdatasync"
-    failing = (strace(), "-f", "-o", str(tmp_path / "calls"), "-e", f"trace={calls}", "-e")
+    failing = (strace(), "-f", "-o", str(tmp_path / "calls"), "-e", f"trace={calls},openat,ftruncate", "-e")
     with RunningWorker(tmp_path / "data", f"sqlite:///{tmp_path / 'uar.db'}") as worker, loaded(worker) as ledger:
         with attached((*failing, f"inject={calls}:error=EIO:when=1"), worker.pid):
             wait_for(ledger, 503, 1)
             wait_for(ledger, 202)
+        opened, emptied = after_the_failure(tmp_path / "calls")
+        assert opened < emptied  # only a log that was copied into the file is emptied
         with attached((*failing, f"inject={calls}:error=EIO"), worker.pid):
             wait_for(ledger, 503)
             assert worker.readiness() == (503, b"the spool cannot commit\n")
+
+
+def after_the_failure(calls: Path) -> tuple[int, int]:
+    """When, after the first call that failed, the spool was opened and its log was emptied; in lines, as strace wrote them."""
+    after = calls.read_text().partition("EIO")[2].splitlines()
+    opened = [place for place, call in enumerate(after) if '/spool.db"' in call]
+    emptied = [place for place, call in enumerate(after) if re.search(r"ftruncate\(\d+, 0\) += 0$", call)]
+    assert opened, after
+    assert emptied, after
+    return opened[0], emptied[0]
+
+
+@contextmanager
+def read_only(*paths: Path) -> Iterator[None]:
+    """The kernel refuses to write, also through what is open already. A file system cannot be mounted read-only while files are open."""
+    subprocess.run(["chattr", "+i", *map(str, paths)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *map(str, paths)], check=True)
+
+
+def test_a_data_directory_that_turns_read_only_gets_503_and_heals_by_itself(tmp_path: Path) -> None:
+    data = tmp_path / "disk" / "data"
+    with (
+        power_disk(data.parent, "ext4"),
+        RunningWorker(data, f"sqlite:///{tmp_path / 'uar.db'}") as worker,
+        loaded(worker) as ledger,
+        read_only(data / "spool.db", data / "spool.db-wal", data),
+    ):
+        wait_for(ledger, 503)
+        assert worker.readiness() == (503, b"the spool cannot commit\n")
+        assert worker.ask("/healthz")[0] == 200
+        before = ledger.statuses[202]
+        wait_for(ledger, 503)
+        assert ledger.statuses[202] == before
 
 
 def test_a_lock_on_the_spool_by_another_program_gets_503_in_time_and_no_pile(tmp_path: Path) -> None:

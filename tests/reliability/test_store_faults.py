@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import sqlite3
 import time
@@ -10,14 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+import pytest
+
+import uar.capture.drain
+from tests.capture.test_drain import Line, page
+from tests.capture.test_spool import wait_for
+from tests.capture.test_writer_process import child_of
 from tests.reliability.postgres import PostgresServer
 from tests.reliability.proxy import Proxy
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import Ledger, Sender
 from tests.reliability.verdict import assert_nothing_lost, stored_count
+from uar.activity import Source
+from uar.capture.writer_process import WriterProcess
+from uar.config import load_settings
 from uar.store.database import open_store
 
 RATE = 200.0
+ROUNDS, KILLS_FROM = 20, 18
 SLOWEST_S = 5.0  # then senders give up
 
 
@@ -101,6 +113,66 @@ def test_a_network_that_breaks_and_refuses_is_noticed_by_no_sender(tmp_path: Pat
             proxy.cut_all()
             time.sleep(2.0)
             proxy.is_refusing = False
+
+
+def test_a_black_hole_between_worker_and_store_is_noticed_by_no_sender(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+    with Proxy("127.0.0.1", server.port) as proxy:
+        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+        with under_load(tmp_path, through, postgresql_url) as (worker, _):
+            proxy.is_frozen = True  # what is under way hangs
+            time.sleep(1.0)
+            assert worker.metric("uar_spool_deliveries") > RATE / 2
+            proxy.cut_all()  # and now every new connection
+            time.sleep(1.5)
+            assert worker.readiness() == (200, b"degraded: the store cannot be used\n")
+            assert worker.metric("uar_spool_deliveries") > RATE
+            proxy.is_frozen = False
+
+
+def test_a_line_of_one_kilobyte_a_second_makes_no_answer_slow(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+    with Proxy("127.0.0.1", server.port) as proxy:
+        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+        with under_load(tmp_path, through, postgresql_url) as (worker, ledger):
+            proxy.bytes_per_s = 1_000
+            time.sleep(1.5)
+            assert worker.metric("uar_spool_deliveries") > RATE
+            proxy.bytes_per_s = 0
+        assert ledger.percentile(0.99) < 1.0
+
+
+def test_many_failures_leave_no_thread_file_or_connection_behind(
+    tmp_path: Path, server: PostgresServer, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.02)
+    with Proxy("127.0.0.1", server.port) as proxy:
+        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+        settings = load_settings({"UAR_DATA_DIR": str(tmp_path), "UAR_DATABASE_URL": through}, tmp_path)
+        line = Line(tmp_path, WriterProcess(settings))
+        line.drain.start()
+        held = []
+        for number in range(ROUNDS):
+            if number >= KILLS_FROM:
+                child_of(os.getpid()).kill()
+            proxy.is_refusing = True
+            proxy.cut_all()
+            line.send(Source.DATACENTER, page(number), delivery_id=str(number))
+            wait_for(lambda: line.drain.is_degraded)
+            proxy.is_refusing = False
+            line.settle()
+            wait_for(lambda: not line.drain.is_degraded)
+            held.append((open_things(psutil.Process()), open_things(child_of(os.getpid()))))
+        line.stop()
+    worker, child = zip(*held, strict=True)
+    assert max(worker[-3:]) <= max(worker[:3]), worker
+    assert max(child[KILLS_FROM - 3 : KILLS_FROM]) <= max(child[:3]), child
+    engine = open_store(postgresql_url)
+    assert stored_count(engine) == ROUNDS
+    engine.dispose()
+
+
+def open_things(process: psutil.Process) -> int:
+    """How many threads and open files it has."""
+    return process.num_threads() + process.num_fds()
 
 
 def test_a_lock_on_the_sqlite_store_by_another_program_is_noticed_by_no_sender(tmp_path: Path) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
+import uar.store.database
 from tests.capture.reading import RECEIVED_AT
-from tests.store.kept_stores import REVISIONS, activities, kept_rows, restore
+from tests.store import later_release
+from tests.store.kept_stores import REVISIONS, Rows, activities, kept_rows, restore
 from tests.store.making import act, record, rows
 from uar.__main__ import main
 from uar.activity import DAY_MS
@@ -21,6 +27,7 @@ from uar.collection import collect
 from uar.config import load_settings
 from uar.store.database import Connection, Engine, is_current, migrate, open_store, read_transaction
 
+ROOT = Path(__file__).parents[2]
 ASKED = ("--site", "acme", "--zone", "Europe/Berlin", "--from", "2025-10-20", "--to", "2026-11-24", "--today", "2026-11-24")
 # account → status, events, active days, last type, groups
 PEOPLE = {
@@ -69,9 +76,24 @@ def revision(request: pytest.FixtureRequest, upgraded: Engine) -> str:
     return str(request.node.callspec.params["upgraded"])
 
 
-def assert_all_is_there(connection: Connection, revision: str) -> None:
-    """Every row of every table, and of the view, as it was."""
-    for name, (columns, kept) in kept_rows(revision).items():
+@pytest.fixture
+def first(blank_store_url: str) -> Iterator[Engine]:
+    """The filled store of the first release as it was left, on SQLite and on PostgreSQL."""
+    restore(blank_store_url, "0001")
+    engine = open_store(blank_store_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on `migrate` is that of a later release."""
+    monkeypatch.setattr(uar.store.database, "_alembic", later_release.alembic)
+
+
+def assert_all_is_there(connection: Connection, expected: Rows) -> None:
+    """Every row of every table, and of the view, and no other."""
+    for name, (columns, kept) in expected.items():
         found = connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1, 2").fetchall()
         assert [tuple(row) for row in found] == kept, name
 
@@ -87,7 +109,7 @@ def report(url: str, folder: Path, *words: str) -> str:
 def test_every_row_is_as_it_was(upgraded: Engine, revision: str) -> None:
     assert is_current(upgraded)
     with read_transaction(upgraded) as connection:
-        assert_all_is_there(connection, revision)
+        assert_all_is_there(connection, kept_rows(revision))
 
 
 def test_a_migration_that_drops_or_changes_something_would_be_seen(upgraded: Engine, revision: str) -> None:
@@ -95,9 +117,9 @@ def test_a_migration_that_drops_or_changes_something_would_be_seen(upgraded: Eng
         for harm in HARMS:
             connection.exec_driver_sql(harm)
             with pytest.raises((AssertionError, DBAPIError)):
-                assert_all_is_there(connection, revision)
+                assert_all_is_there(connection, kept_rows(revision))
             connection.rollback()
-        assert_all_is_there(connection, revision)
+        assert_all_is_there(connection, kept_rows(revision))
 
 
 @pytest.mark.usefixtures("upgraded")
@@ -135,3 +157,47 @@ def test_what_was_stored_then_comes_again_without_effect_and_new_acts_get_new_id
     [(last,)] = rows(upgraded, "SELECT max(id) FROM activities")
     assert record(upgraded, act(5_000, account="newcomer", space_key="NEW", site="new")) == (1, 0)
     assert rows(upgraded, f"SELECT site, person, space FROM activity_log WHERE id > {last}") == [("new", "newcomer", "NEW")]
+
+
+def rewritten() -> Rows:
+    """The rows of the first release as the later one's step leaves them: with kinds before the ids of contents."""
+    expected = kept_rows("0001")
+    for name in ("activities", "activity_log"):
+        columns, kept = expected[name]
+        place = columns.index("content_id")
+        expected[name] = columns, [(*row[:place], row[place] and f"page:{row[place]}", *row[place + 1 :]) for row in kept]
+    return expected
+
+
+def assert_is_later(engine: Engine) -> None:
+    """The tables are those of the later release, and its step was done once."""
+    assert is_current(engine)
+    with read_transaction(engine) as connection:
+        assert_all_is_there(connection, rewritten())
+    assert rows(engine, "SELECT version_num FROM alembic_version") == [(later_release.REVISION,)]
+    assert rows(engine, "SELECT count(*), sum(minute - occurred_at / 60000) FROM activities WHERE minute > 0") == [
+        (len(rewritten()["activities"][1]), 0)
+    ]
+
+
+@pytest.mark.usefixtures("later")
+def test_a_filled_store_gets_the_tables_of_a_later_release_once(first: Engine) -> None:
+    assert not is_current(first)
+    migrate(first)
+    assert_is_later(first)
+    migrate(first)
+    assert_is_later(first)
+    assert record(first, act(5_000, account="newcomer")) == (1, 0)
+
+
+@pytest.mark.usefixtures("later")
+def test_an_upgrade_that_is_killed_leaves_the_release_before_and_the_next_start_completes_it(first: Engine, blank_store_url: str) -> None:
+    command = [sys.executable, "-m", "tests.store.later_release", blank_store_url]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (killed.stdout, killed.returncode) == ("all but the commit\n", -signal.SIGKILL), killed.stderr
+    assert not is_current(first)
+    with read_transaction(first) as connection:
+        assert_all_is_there(connection, kept_rows("0001"))
+        assert "minute" not in {column["name"] for column in inspect(connection).get_columns("activities")}
+    migrate(first)
+    assert_is_later(first)

@@ -22,7 +22,7 @@ from uar.capture.delivery import REUSED_TOKEN, Refused, Undecided
 from uar.capture.drain import Drain
 from uar.capture.forge_token import UnknownKey
 from uar.capture.keyset import KeySet
-from uar.capture.metrics import Metrics
+from uar.capture.metrics import SOURCES, Metrics
 from uar.capture.proofs import Proofs, Route, route
 from uar.capture.protocol import MAX_BODY, Request, WebhookProtocol
 from uar.capture.spool import Spool, SpoolFull
@@ -54,9 +54,9 @@ class Worker:
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int], app_tokens: AppTokens | None = None) -> None:
         self._now_ms = now_ms
-        self.metrics = Metrics()
         self.key_set = KeySet(settings.forge_jwks_url, settings.data_dir / "jwks.json")
         self._proofs = Proofs(settings, self.key_set, app_tokens, now_ms)
+        self.metrics = Metrics([source for source in SOURCES if self._proofs.is_configured(source)])
         self.spool = Spool(settings.spool_path, settings.spool_limit_mb * 1024 * 1024, self._committed)
         name = f"{socket.gethostname()}:{settings.data_dir.resolve()}"
         self.drain = Drain(self.spool, WriterProcess(settings), self.metrics, name, now_ms)
@@ -248,9 +248,14 @@ class Worker:
             spool_bytes=self.spool.used_bytes,
             spool_oldest_age_seconds=0.0 if oldest is None else max(0.0, (self._now_ms() - oldest) / 1000),
             disk_free_ratio=self.spool.free_share,
-            keyset_age_seconds=self.key_set.age_s(),
+            keyset_age_seconds=self._key_set_age_s(),
         )
         return bytes_answer(200, self.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _key_set_age_s(self) -> float | None:
+        """None where no key set is needed, or none was fetched yet."""
+        age_s = self.key_set.age_s()
+        return age_s if self._proofs.is_configured(Source.FORGE) and age_s < float("inf") else None
 
     def _say(self, sentence: str) -> None:
         """Logs a sentence, the same one at most once a minute: senders must not be able to fill the log."""

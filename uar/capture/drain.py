@@ -15,7 +15,7 @@ from typing import Protocol
 
 from uar.capture.metrics import Metrics
 from uar.capture.spool import Spool, SpoolBroken
-from uar.capture.store_writer import Brought, Counts
+from uar.capture.store_writer import Brought, Counts, Opened
 from uar.store.database import StoreError, StoreUnavailable
 
 # A short pause after a batch that left nothing behind gathers what comes meanwhile: one transaction instead of many.
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Writer(Protocol):
     """A `StoreWriter`, here or in another process."""
 
-    def open(self, worker: str, started_at: int) -> int: ...
+    def open(self, worker: str, started_at: int) -> Opened: ...
 
     def bring(self, refused: Counts, at: int) -> Brought | None: ...
 
@@ -92,7 +92,9 @@ class Drain:
     def _step(self) -> None:
         """Waits for deliveries, or for the next heartbeat, and has one batch brought into the store."""
         if self._coverage_id is None:
-            self._coverage_id = self._writer.open(self._worker, self._started_at)
+            opened = self._writer.open(self._worker, self._started_at)
+            self._metrics.arrived_earlier(opened.last_arrivals)
+            self._coverage_id = opened.coverage_id
             self._beat_at = time.monotonic()
         self._spool.arrived.wait(max(0.0, self._beat_at + HEARTBEAT_S - time.monotonic()))
         began_at = time.monotonic()
@@ -139,7 +141,7 @@ class Drain:
         A clock that moved begins another note: else the worker would have been up for as long as the clock moved.
         """
         if abs(self._clock_offset_ms() - self._offset_ms) > MOVED_MS:
-            self._coverage_id = self._writer.open(self._worker, self._now_ms())
+            self._coverage_id = self._writer.open(self._worker, self._now_ms()).coverage_id
             self._offset_ms = self._clock_offset_ms()
         assert self._coverage_id is not None
         refused = self._metrics.take_counts()

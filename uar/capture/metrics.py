@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -34,15 +34,16 @@ Counts = dict[tuple[Source, str, str], int]
 
 
 class Metrics(Collector):
-    """The worker's counters. Counts for the store are kept until `take_counts` fetches them."""
+    """The worker's counters. Counts for the store are kept until `take_counts` fetches them. `configured`: sources that may deliver."""
 
-    def __init__(self) -> None:
+    def __init__(self, configured: Collection[Source] = SOURCES) -> None:
+        self._configured = configured
         self._answers = {(source, outcome): 0 for source in SOURCES for outcome in ANSWERS}
         self._fates = {(source, fate): 0 for source in SOURCES for fate in FATES}
-        self._last_at = dict.fromkeys(SOURCES, 0.0)
+        self._last_at: dict[Source, float] = {}
         self._buckets = [0] * (len(ACK_BUCKETS) + 1)
         self._ack_sum = 0.0
-        self._gauges = dict.fromkeys(GAUGES, 0.0)
+        self._gauges: dict[str, float | None] = {**dict.fromkeys(GAUGES, 0.0), "uar_keyset_age_seconds": None}
         self._store_errors = 0
         self._reused_tokens = 0
         self._lock = threading.Lock()
@@ -60,6 +61,12 @@ class Metrics(Collector):
         """A genuine delivery was made durable."""
         self._last_at[source] = at_s
 
+    def arrived_earlier(self, last_arrivals: Mapping[Source, int]) -> None:
+        """When the last deliveries came before this start (epoch milliseconds), as far as none came since; from the drain only."""
+        for source, at in last_arrivals.items():
+            if source in self._configured:  # nobody waits for the others any more
+                self._last_at.setdefault(source, at / 1000)
+
     def drained(self, source: Source, fate: str, count: int) -> None:
         """So many spooled deliveries were stored, known already, ignored or quarantined; from the drain only."""
         self._fates[source, fate] += count
@@ -72,8 +79,8 @@ class Metrics(Collector):
         """A Forge token came again with another body; from the event loop only."""
         self._reused_tokens += 1
 
-    def show(self, **values: float) -> None:
-        """Sets gauges, by their names without the prefix `uar_`."""
+    def show(self, **values: float | None) -> None:
+        """Sets gauges, by their names without the prefix `uar_`. One that is None has no sample: an alarm takes any number for true."""
         self._gauges.update({f"uar_{name}": value for name, value in values.items()})
 
     def refused(self, source: Source, site: str, reason: str) -> None:
@@ -107,7 +114,7 @@ class Metrics(Collector):
             fates.add_metric([source.key, fate], count)
         yield fates
         last = GaugeMetricFamily("uar_last_delivery_timestamp_seconds", "When the last genuine delivery came.", labels=["source"])
-        for source, at_s in self._last_at.items():
+        for source, at_s in sorted(self._last_at.items()):
             last.add_metric([source.key], at_s)
         yield last
         for name, meaning in GAUGES.items():

@@ -20,6 +20,7 @@ from uar.capture.delivery import Delivery, Unreadable
 from uar.capture.payload import clean
 from uar.capture.sources import connect, datacenter, forge
 from uar.capture.spool_file import APART_MS, Mark, Spooled, SpoolReader, arrived
+from uar.store.arrivals import last_arrivals
 from uar.store.database import Connection, Engine, StoreUnavailable, migrate, write_transaction
 from uar.store.writes import (
     Quarantined,
@@ -49,6 +50,14 @@ class Batch:
     activities: list[Activity] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     counts: Tally[tuple[Source, str, str]] = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The note that a worker began to record, and when the store had the last delivery of each source before (epoch milliseconds)."""
+
+    coverage_id: int
+    last_arrivals: dict[Source, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +137,8 @@ class StoreWriter:
         self._until = Mark()
         self._most = BATCH_COUNT
 
-    def open(self, worker: str, started_at: int) -> int:
-        """Makes the store ready and notes that a worker began to record; the id of that note.
+    def open(self, worker: str, started_at: int) -> Opened:
+        """Makes the store ready and notes that a worker began to record.
 
         What waits from an earlier run tells that a worker was up when it came, even if the store was not and never heard of it.
         """
@@ -137,7 +146,7 @@ class StoreWriter:
         earlier = arrived(self._spool_path, started_at)
         with write_transaction(self._store()) as connection:
             cover_again(connection, worker, earlier, APART_MS)
-            return start_coverage(connection, worker, started_at)
+            return Opened(start_coverage(connection, worker, started_at), last_arrivals(connection))
 
     def bring(self, refused: Counts, at: int) -> Brought | None:
         """Brings the next batch into the store; None if nothing waits, and then nothing was written."""

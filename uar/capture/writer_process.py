@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from uar.capture.logs import log_patiently
 from uar.capture.spool_file import SpoolBroken
-from uar.capture.store_writer import Brought, Counts, StoreWriter
+from uar.capture.store_writer import Brought, Counts, Opened, StoreWriter
 from uar.config import Settings
 from uar.store.database import StoreError, StoreUnavailable, open_store
 
@@ -56,9 +56,9 @@ class WriterProcess:
         self._pipe: Any = None
         self._is_closed = False
 
-    def open(self, worker: str, started_at: int) -> int:
+    def open(self, worker: str, started_at: int) -> Opened:
         """As `StoreWriter.open`."""
-        return cast(int, self._ask("open", worker, started_at))
+        return cast(Opened, self._ask("open", worker, started_at))
 
     def bring(self, refused: Counts, at: int) -> Brought | None:
         """As `StoreWriter.bring`."""
