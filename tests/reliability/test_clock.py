@@ -73,7 +73,7 @@ def test_a_run_of_a_worker_whose_clock_went_back_does_not_end_before_it_began(tm
         assert worker.terminate()[0] == 0
     with read_transaction(open_store(worker.database_url)) as connection:
         runs = coverage(connection)
-    assert len(runs) == 1
+    assert not runs.empty
     assert (runs["ended_at"] >= runs["started_at"]).all()
 
 
