@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import socket
@@ -9,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from tests.reliability.running import RunningWorker
 from tests.reliability.sender import SECRET, SITE, datacenter_request
-from uar.capture.protocol import MESSAGE_DEADLINE_S
+from uar.capture.answers import ALIVE, Answer
+from uar.capture.protocol import MESSAGE_DEADLINE_S, Request, WebhookProtocol
 
 NEWEST = 1_795_500_000_000
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -146,6 +149,49 @@ def test_a_sender_that_does_not_read_its_answers_is_not_read_either(worker: Runn
             connection.sendall(HEALTH * 1_000_000)
         assert worker.memory_mb() - before < 30
         assert worker.post(good(14)) == 202
+
+
+class Echo:
+    """An application that answers whole requests at once."""
+
+    held_bytes = 0
+
+    def begin(self, request: Request) -> None:
+        """Waits for the body."""
+
+    def finish(self, request: Request) -> None:
+        request.reply(ALIVE)
+
+    def reject(self, request: Request, answer: Answer) -> None:
+        request.reply(answer)
+
+
+@pytest.mark.parametrize(
+    ("sent", "patience_s", "last_words"),
+    [
+        (b"", 5, b""),
+        (HEALTH[:20], 5, b""),
+        (REFUSED[:-1], 5, b"HTTP/1.1 408 "),
+        (HEALTH, 65, b""),
+        (HEALTH + REFUSED[:-1], 5, b"HTTP/1.1 408 "),
+    ],
+    ids=["nothing", "half a head", "half a body", "one request", "one and a half"],
+)
+def test_a_connection_is_ended_after_five_seconds_of_half_a_request_or_65_of_nothing(
+    sent: bytes, patience_s: int, last_words: bytes
+) -> None:
+    transport = Mock(asyncio.Transport, **{"is_closing.return_value": False})
+    connection = WebhookProtocol(Mock(loaded_app=Echo()), Mock(connections=set(), default_headers=[]), {})
+    connection.connection_made(transport)
+    if sent:
+        connection.data_received(sent)
+    now = time.monotonic()
+    transport.write.reset_mock()
+    connection.look(now + patience_s - 1)
+    transport.close.assert_not_called()
+    connection.look(now + patience_s + 1)
+    transport.close.assert_called()
+    assert b"".join(call.args[0] for call in transport.write.call_args_list)[:13] == last_words
 
 
 def test_what_was_begun_when_the_worker_stops_is_still_answered(tmp_path: Path) -> None:
