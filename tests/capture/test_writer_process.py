@@ -132,8 +132,10 @@ def test_a_worker_that_is_killed_leaves_no_writer_behind_even_if_the_store_hangs
     with locked(tmp_path / "uar.db"):
         assert worker.post_datacenter(b'{"event": "page_created", "page": {"id": 2}}') == 202
         time.sleep(0.3)
+        child.suspend()  # so that it cannot have ended before anybody looks
         worker.stop(signal.SIGKILL)
         assert not has_ended(child)
+        child.resume()
         wait_for(lambda: has_ended(child))
 
 
