@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import platform
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.capture.senders import APP_ID, claims, forge_token, key_host
 from tests.reliability.running import RunningWorker
-from tests.reliability.sender import Ledger, Sender
-from tests.reliability.test_pressure import forge_request
+from tests.reliability.sender import Ledger, Sender, datacenter_request
+from tests.reliability.test_pressure import forge_request, read_status
 from tests.reliability.verdict import assert_nothing_lost
 from uar.store.database import open_store, read_transaction
 from uar.store.reads import coverage
@@ -44,15 +47,54 @@ class FakeClock:
         self._file.write_text(f"{seconds:+d}\n")
 
 
+class AcrossJumps:
+    """Connections that a jump of the wall clock must not end: one that is idle, and one with half a delivery on it."""
+
+    def __init__(self, worker: RunningWorker, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._numbers = itertools.count(1_000_000)
+        self._idle, self._half = (socket.create_connection(("127.0.0.1", worker.port), timeout=10) for _ in range(2))
+        self._answers = {connection: connection.makefile("rb") for connection in (self._idle, self._half)}
+        self._send(self._idle, self._next())
+
+    def __enter__(self) -> AcrossJumps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection, answers in self._answers.items():
+            answers.close()
+            connection.close()
+
+    @contextmanager
+    def jump(self) -> Iterator[None]:
+        """The clock jumps inside; afterwards both connections serve as before, with no new one made."""
+        request = self._next()
+        self._half.sendall(request[:-5])
+        yield
+        self._send(self._half, request[-5:])
+        self._send(self._idle, self._next())
+
+    def _next(self) -> bytes:
+        number = next(self._numbers)
+        self._ledger.sent.add(number)
+        self._ledger.acked.add(number)
+        return datacenter_request(number, self._ledger.newest)
+
+    def _send(self, connection: socket.socket, sent: bytes) -> None:
+        connection.sendall(sent)
+        assert read_status(self._answers[connection]) == 202
+
+
 def test_a_clock_that_jumps_loses_nothing_and_delays_nothing(tmp_path: Path) -> None:
     clock = FakeClock(tmp_path)
     ledger = Ledger()
     worker = RunningWorker(tmp_path / "data")
     worker.environment = clock.environment
-    with worker, Sender(worker.port, ledger, itertools.count(), rate=RATE) as sender:
+    with worker, Sender(worker.port, ledger, itertools.count(), rate=RATE) as sender, AcrossJumps(worker, ledger) as open_across:
         for seconds in (0, HOUR, -HOUR, TEN_YEARS, -2 * HOUR, 0):
-            clock.jump(seconds)
-            time.sleep(0.5)
+            with open_across.jump():
+                clock.jump(seconds)
+                time.sleep(0.5)
             assert worker.readiness() == (200, b"ready\n")
             assert worker.metric("uar_spool_oldest_age_seconds") >= 0
             assert worker.metric("uar_drain_lag_seconds") >= 0
