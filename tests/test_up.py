@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import ends_with_parent
 from uar.config import ConfigError, Settings, load_settings
 from uar.up import address, check_ports, start, stop, watch
 
@@ -51,7 +52,9 @@ def running_product(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, 
         "UAR_DASHBOARD_PORT": str(dashboard),
     }
     command = [sys.executable, "-m", "uar", "up"]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ends_with_parent()
+    )
     try:
         yield process, worker, dashboard
     finally:

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.capture.senders import APP_ID, CONNECT_TOKEN, DATACENTER_SECRET, datacenter_headers
+from tests.children import ends_with_parent
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = "from uar.config import load_settings; from uar.capture.worker import serve; serve(load_settings())"
+DRAIN_LIMIT_S = 60.0  # the writer's process is a nice one, and starves where others press
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 
 
@@ -37,9 +39,14 @@ class RunningWorker:
             env=inherited | {"UAR_DATA_DIR": str(data_dir), "UAR_WORKER_PORT": "0", "UAR_LOG_FORMAT": "json"} | dict(environ),
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=ends_with_parent(),
         )
         threading.Thread(target=self._read_log, daemon=True).start()
-        self.port = self._wait_for_port()
+        try:
+            self.port = self._wait_for_port()
+        except BaseException:
+            self._end()
+            raise
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
@@ -53,8 +60,11 @@ class RunningWorker:
             if found:
                 return int(found[1])
             time.sleep(0.01)
-        self.process.kill()
         raise AssertionError(f"The worker did not start:\n{self.log()}")
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def log(self) -> str:
         """What it wrote so far."""
@@ -101,7 +111,7 @@ class RunningWorker:
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def wait_until_drained(self, within_s: float = 15.0) -> None:
+    def wait_until_drained(self, within_s: float = DRAIN_LIMIT_S) -> None:
         """Returns when the spool is empty."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -111,10 +121,14 @@ class RunningWorker:
         raise AssertionError(f"The spool did not drain:\n{self.log()}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits; the exit code."""
+        """Sends a signal and waits; the exit code. Whoever does not end in time is killed, and the test fails."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        try:
+            return self.process.wait(20)
+        except BaseException:
+            self._end()
+            raise
 
 
 def all_sources(key_url: str = "http://127.0.0.1:9/") -> dict[str, str]:

@@ -65,7 +65,7 @@ class Line:
 
     def settle(self) -> None:
         """Waits until everything sent is in the store."""
-        wait_for(lambda: self._durable == self._sent and self.spool.depth == 0, 15)
+        wait_for(lambda: self._durable == self._sent and self.spool.depth == 0)
 
     def stop(self) -> None:
         """Ends both threads."""
@@ -210,7 +210,7 @@ def test_batches_follow_each_other_slowly_in_a_burst(
     began_at = time.monotonic()
     line.spool.arrived.set()
     line.drain.start()
-    wait_for(lambda: backlog.batches >= 2, 15)
+    wait_for(lambda: backlog.batches >= 2)
     assert (time.monotonic() - began_at > 0.9) is is_resting
     line.stop()
 

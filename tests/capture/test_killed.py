@@ -126,7 +126,7 @@ def test_a_worker_starts_and_acknowledges_while_its_store_is_down(tmp_path: Path
     body = b'{"event": "page_created", "page": {"id": 1}}'
     with running_worker(tmp_path, UAR_DATABASE_URL=away, **all_sources()) as worker:
         assert worker.post_datacenter(body) == 202
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (ready := worker.request("GET", "/readyz")).text.startswith(b"degraded"):  # type: ignore[attr-defined]
             assert time.monotonic() < deadline
             time.sleep(0.05)

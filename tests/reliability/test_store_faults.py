@@ -43,7 +43,7 @@ def under_load(folder: Path, database_url: str, judged_url: str | None = None) -
             yield worker, ledger
             time.sleep(0.3)
             sender.stop()
-        worker.wait_drained(40.0)
+        worker.wait_drained()
         assert (set(ledger.statuses), ledger.broken) == ({202}, 0)
         assert max(ledger.seconds) < SLOWEST_S
         assert worker.readiness() == (200, b"ready\n")
@@ -212,12 +212,12 @@ def waiting_and_drained(folder: Path, database_url: str, count: int) -> float:
     worker = RunningWorker(folder / "data", unreachable, spool_limit_mb="4096")
     with worker:
         with Sender(worker.port, ledger, range(count), connections=128) as sender:
-            sender.join()
+            sender.join(60 + count / 500)
         assert worker.metric("uar_spool_deliveries") == count
         worker.terminate()
         worker.database_url = database_url
         assert worker.start() < 10.0
-        seconds = worker.wait_drained(30 + count / 500)
+        seconds = worker.wait_drained(60 + count / 500)
     assert (set(ledger.statuses), len(ledger.acked)) == ({202}, count)
     assert_nothing_lost(database_url, ledger)
     return seconds

@@ -104,7 +104,7 @@ def stored_count(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM activities")).scalar_one())
 
 
-def wait_stored(database_url: str, count: int, limit_s: float = 30.0) -> None:
+def wait_stored(database_url: str, count: int, limit_s: float = 60.0) -> None:
     """Waits until the store holds so many activities."""
     engine = open_store(database_url)
     deadline = time.monotonic() + limit_s

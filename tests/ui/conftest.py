@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
+from tests.children import ends_with_parent
 from tests.ui.seed import fill, new_store
 
 ROOT = Path(__file__).parent.parent.parent
@@ -120,7 +121,9 @@ def tab(browser: Browser, **context: object) -> Iterator[Page]:
 def serving(command: str, environment: Mapping[str, str], ready: str) -> Iterator[None]:
     """`python -m uar COMMAND` in a process of its own, from when `ready` answers until the end of the block."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UAR_")}
-    process = subprocess.Popen([sys.executable, "-m", "uar", command], env=inherited | dict(environment), cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uar", command], env=inherited | dict(environment), cwd=ROOT, preexec_fn=ends_with_parent()
+    )
     try:
         _wait_for(ready, process)
         yield
