@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.ui.conftest import ROOT, Open
 from tests.ui.seed import DAYS, PEOPLE, activities, fill, new_store
-from uar.activity import DAY_MS, ActivityType, ActorKind
+from uar.activity import DAY_MS, ActivityType, ActorKind, identity
 from uar.live import LiveMirror, Snapshot
 from uar.report.breakdown import active_people, breakdown
 from uar.report.days import calendar
@@ -24,7 +25,7 @@ from uar.report.streaks import WorkingDays, kpis
 from uar.store.database import open_store, read_transaction, write_transaction
 from uar.store.reads import site_names
 from uar.store.retention import prune
-from uar.store.writes import ensure_site, record_activities
+from uar.store.writes import ensure_site, extend_coverage, record_activities, start_coverage
 from uar.ui import data
 
 TABS = ("", "pages/user_status.py")
@@ -257,6 +258,25 @@ def test_any_address_opens_with_the_nearest_valid_filter(
     assert not page.error
     assert page.metric
     assert {key: page.query_params[key] for key in page.query_params} == settled
+
+
+def test_a_day_without_a_worker_is_not_recorded_and_no_end_of_a_streak(open_page: Open, data_dir: Path) -> None:
+    midnight = int(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+    one = activities("wiki")[0]
+    acts = [replace(one, occurred_at=midnight - back * DAY_MS, key=identity("wiki", "gap", back)) for back in (1, 2, 3, 5, 6)]
+    engine = new_store(data_dir)
+    with write_transaction(engine) as connection:
+        record_activities(connection, acts)
+        for since, until in ((midnight - 12 * DAY_MS, midnight - 4 * DAY_MS), (midnight - 3 * DAY_MS, midnight + DAY_MS)):
+            extend_coverage(connection, start_coverage(connection, "a worker", since), until)
+    engine.dispose()
+    page = open_page({"period": "7 days"}, timezone="UTC")
+    found = cards(page)
+    assert (found["Longest Streak"], found["Current Streak"]) == ("5 days", "5 days")
+    targets = json.loads(page.get("plotly_chart")[0].proto.spec)["data"][2]
+    hover = dict(zip(targets["customdata"], targets["hovertext"], strict=True))
+    assert [day for day, said in hover.items() if said.endswith("Not recorded")] == [(today("UTC") - timedelta(days=4)).isoformat()]
+    assert any("not recorded" in legend.proto.body for legend in page.get("html"))
 
 
 def test_a_year_without_data_says_so(open_page: Open, seeded: Path) -> None:
