@@ -111,6 +111,12 @@ class RunningWorker:
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    def total(self, name: str, label: str = "") -> float:
+        """The sum of a metric over its labels, of those that have this one, written as `name="value"`."""
+        text = self.request("GET", "/metrics").text.decode()  # type: ignore[attr-defined]
+        found = re.findall(rf"^{re.escape(name)}\{{([^}}]*)\}} (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for labels, value in found if label in labels)
+
     def wait_until_drained(self, within_s: float = DRAIN_LIMIT_S) -> None:
         """Returns when the spool is empty."""
         deadline = time.monotonic() + within_s

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.capture.reading import SAMPLES
@@ -30,6 +30,7 @@ from tests.capture.senders import (
 )
 from uar.store.database import open_store, read_transaction
 
+START = time.monotonic()
 FORGE = "/webhooks/forge"
 DATACENTER = "/webhooks/datacenter/wiki"
 PAGE = (SAMPLES / "datacenter__page_updated.json").read_bytes()
@@ -51,7 +52,13 @@ def worker(keys: KeyHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def accepted(worker: RunningWorker) -> float:
     """How many deliveries were made durable so far."""
-    return sum(worker.metric(f'uar_deliveries_total{{outcome="accepted",source="{name}"}}') for name in ("forge", "connect", "datacenter"))
+    return worker.total("uar_deliveries_total", 'outcome="accepted"')
+
+
+def stored(worker: RunningWorker) -> float:
+    """How many deliveries came out of the spool so far, whatever became of them."""
+    worker.wait_until_drained()
+    return worker.total("uar_drained_deliveries_total")
 
 
 @contextmanager
@@ -63,12 +70,34 @@ def nothing_kept(worker: RunningWorker) -> Iterator[None]:
 
 
 def test_a_genuine_delivery_of_each_source_is_accepted(worker: RunningWorker) -> None:
-    before = accepted(worker)
+    before, drained, began_at = accepted(worker), stored(worker), time.time()
     answer = worker.request("POST", FORGE, FORGE_PAGE, forge_headers())
     assert (answer.status, answer.getheader("content-type")) == (202, "application/json")
     assert worker.post_datacenter(PAGE) == 202
     assert worker.post_connect("page_updated", CONNECT_PAGE) == 202
     assert accepted(worker) == before + 3
+    assert stored(worker) == drained + 3
+    for source in ("forge", "datacenter", "connect"):
+        assert began_at - 0.01 < worker.metric(f'uar_last_delivery_timestamp_seconds{{source="{source}"}}') < time.time() + 0.01
+
+
+def test_every_answer_is_counted_as_what_it_is(worker: RunningWorker) -> None:
+    def counted() -> Counter[str]:
+        names = ("accepted", "refused", "undecided", "overloaded", "not_durable", "bad_form", "test")
+        return Counter({name: int(worker.metric(f'uar_deliveries_total{{outcome="{name}",source="datacenter"}}')) for name in names})
+
+    for status, outcome, body, headers in (
+        (202, "accepted", PAGE, datacenter_headers(PAGE)),
+        (401, "refused", PAGE, {}),
+        (413, "bad_form", b"x" * 1_048_577, {}),
+        (413, "bad_form", iter([b"x" * 65_536] * 17), {}),  # in chunks, without a length
+        (415, "bad_form", PAGE, {"Content-Encoding": "gzip"}),
+        (200, "test", b'{"test": true}', {}),
+    ):
+        before, answers = counted(), worker.metric("uar_ack_duration_seconds_count")
+        assert worker.post(DATACENTER, body, headers) == status
+        assert counted() - before == Counter({outcome: 1})
+        assert worker.metric("uar_ack_duration_seconds_count") == answers + 1
 
 
 def test_the_next_secret_is_accepted_as_well(worker: RunningWorker) -> None:
@@ -169,6 +198,7 @@ def test_a_sender_that_leaves_before_its_answer_does_no_harm(worker: RunningWork
 
 
 def test_operators_see_health_readiness_and_metrics(worker: RunningWorker) -> None:
+    assert worker.post(FORGE, FORGE_PAGE, forge_headers()) == 202  # the keys are fetched
     assert worker.request("GET", "/healthz").status == 200
     for method, path, allowed in (("POST", "/healthz", "GET"), ("GET", FORGE, "POST"), ("foo", FORGE, "POST")):
         answer = worker.request(method, path)
@@ -187,27 +217,37 @@ def test_operators_see_health_readiness_and_metrics(worker: RunningWorker) -> No
         'uar_ack_duration_seconds_bucket{le="0.1"}',
     ):
         assert f"\n{name} " in text
+    age_s = worker.metric("uar_keyset_age_seconds")
+    assert 0 < age_s < time.monotonic() - START
+    time.sleep(0.05)
+    assert worker.metric("uar_keyset_age_seconds") >= age_s + 0.05
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.binary(max_size=60),
-    st.sampled_from(["authorization", "x-hub-signature", "content-encoding", "x-event-key", "content-type", "x-request-id", "expect"]),
-    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30),
-    st.sampled_from([FORGE, DATACENTER, f"/webhooks/connect/acme/x?token={CONNECT_TOKEN}", "/webhooks/connect/acme/x?token=%zz"]),
-    st.booleans(),
-)
-def test_whatever_is_posted_the_worker_answers_and_goes_on(
-    worker: RunningWorker, body: bytes, name: str, value: str, path: str, is_signed: bool
-) -> None:
-    headers = {name: value}
-    if is_signed:
-        headers |= datacenter_headers(body) | {"authorization": f"Bearer {forge_token()}"}
-    try:
+def test_whatever_is_posted_the_worker_answers_and_keeps_only_what_it_accepted(worker: RunningWorker) -> None:
+    statuses: Counter[int] = Counter()
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        st.binary(max_size=60),
+        st.sampled_from(["authorization", "x-hub-signature", "content-encoding", "x-event-key", "content-type", "x-request-id", "expect"]),
+        st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30),
+        st.sampled_from([FORGE, DATACENTER, f"/webhooks/connect/acme/x?token={CONNECT_TOKEN}", "/webhooks/connect/acme/x?token=%zz"]),
+        st.booleans(),
+    )
+    def post(body: bytes, name: str, value: str, path: str, is_signed: bool) -> None:
+        headers = {name: value}
+        if is_signed:
+            headers |= datacenter_headers(body) | {"authorization": f"Bearer {forge_token()}"}
+        before = accepted(worker)
         status = worker.post(path, body, headers)
-    except http.client.HTTPException:
-        status = 400
-    assert status in (200, 202, 400, 401, 408, 413, 415)
+        assert status in (200, 202, 400, 401, 408, 413, 415)
+        assert accepted(worker) - before == (status == 202)
+        statuses[status] += 1
+
+    before = stored(worker)
+    post()
+    assert stored(worker) - before == statuses[202] > 0
+    assert statuses[401] > 0
 
 
 def test_the_log_holds_nothing_of_what_was_sent(worker: RunningWorker) -> None:
