@@ -126,6 +126,10 @@ class RunningWorker:
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"there is no metric {name}")
 
+    def answers(self, outcome: str) -> float:
+        """How many deliveries of Data Center were answered so, as it counts them itself."""
+        return self.metric(f'uar_deliveries_total{{outcome="{outcome}",source="datacenter"}}')
+
     def wait_drained(self, limit_s: float = 60.0) -> float:
         """Waits until nothing is left in the spool; returns how long that took, in seconds."""
         started_at = time.monotonic()

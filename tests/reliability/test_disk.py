@@ -83,6 +83,7 @@ def test_a_full_disk_under_the_spool_gets_503_and_heals_by_itself(tmp_path: Path
             filler.unlink()
             wait_readiness(worker, b"ready\n")
             worker.wait_drained()
+            assert (worker.answers("accepted"), worker.answers("not_durable")) == (ledger.statuses[202], ledger.statuses[503])
         assert ledger.statuses.keys() == {202, 503}
         assert ledger.without_retry_after == 0
         assert max(ledger.seconds) < 5.0
@@ -133,6 +134,9 @@ def test_a_spool_at_its_limit_sheds_with_503_and_drops_nothing(tmp_path: Path) -
             assert worker.readiness() == (503, b"the spool is full\n")
             sender.stop()
         assert ledger.acked
+        assert (worker.answers("accepted"), worker.answers("overloaded")) == (ledger.statuses[202], ledger.statuses[503])
+        assert worker.metric("uar_spool_deliveries") == len(ledger.acked)
+        assert 900_000 < worker.metric("uar_spool_bytes") < 1_200_000
         assert ledger.without_retry_after == 0
         worker.terminate()
         worker.database_url = url
@@ -237,8 +241,10 @@ def strace() -> str:
     return found
 
 
-@pytest.mark.parametrize(("delay_ms", "status"), [(300, 202), (6_000, 503)])
-def test_a_slow_disk_makes_larger_groups_and_at_last_503_in_time(tmp_path: Path, delay_ms: int, status: int) -> None:
+@pytest.mark.parametrize(("delay_ms", "status", "buckets"), [(300, 202, ("0.25", "5.0")), (6_000, 503, ("2.5", "5.0"))])
+def test_a_slow_disk_makes_larger_groups_and_at_last_503_in_time(
+    tmp_path: Path, delay_ms: int, status: int, buckets: tuple[str, str]
+) -> None:
     ledger = Ledger()
     with RunningWorker(tmp_path / "data", UNREACHABLE) as worker:
         calls = "fsync,fdatasync"
@@ -249,8 +255,18 @@ def test_a_slow_disk_makes_larger_groups_and_at_last_503_in_time(tmp_path: Path,
             assert set(ledger.statuses) == {status}
             assert min(delay_ms / 1000, 2.5) < max(ledger.seconds) < 5.0
             assert ledger.without_retry_after == 0
+            assert worker.answers("accepted" if status == 202 else "not_durable") == 64
+            below, up_to = [worker.metric(f'uar_ack_duration_seconds_bucket{{le="{bound}"}}') for bound in buckets]
+            assert (below, up_to) == (0, 64)
+            assert float(buckets[0]) * 64 < worker.metric("uar_ack_duration_seconds_sum") < sum(ledger.seconds)
         with Sender(worker.port, ledger, itertools.count(64), rate=20) as sender:
             wait_for(ledger, 202, 5)
             sender.stop()
         send_until_acked(worker.port, ledger)
+        worker.terminate()
+        worker.database_url = f"sqlite:///{tmp_path / 'uar.db'}"
+        worker.start()
+        worker.wait_drained()
     assert (tmp_path / "calls").read_text().count("DELAYED") > 0
+    assert ledger.acked == ledger.sent
+    assert_nothing_lost(worker.database_url, ledger)
