@@ -214,10 +214,13 @@ def waiting_and_drained(folder: Path, database_url: str, count: int) -> float:
         with Sender(worker.port, ledger, range(count), connections=128) as sender:
             sender.join(60 + count / 500)
         assert worker.metric("uar_spool_deliveries") == count
+        acked_at = time.monotonic()
         worker.terminate()
         worker.database_url = database_url
+        away_s = time.monotonic() - acked_at
         assert worker.start() < 10.0
         seconds = worker.wait_drained(60 + count / 500)
+        assert away_s < worker.metric("uar_drain_lag_seconds") < time.monotonic() - acked_at + max(ledger.seconds) + 0.1
     assert (set(ledger.statuses), len(ledger.acked)) == ({202}, count)
     assert_nothing_lost(database_url, ledger)
     return seconds
