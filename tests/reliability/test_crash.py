@@ -6,10 +6,13 @@ import itertools
 import random
 import signal
 import socket
+import sqlite3
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.reliability.postgres import PostgresServer
@@ -59,22 +62,43 @@ def test_a_worker_asked_to_stop_under_load_answers_what_it_took_and_ends_in_time
     assert_nothing_lost(database_url, ledger)
 
 
-def test_a_worker_stopped_while_it_drains_goes_on_after_its_next_start(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+def spooled(data_dir: Path) -> int:
+    """How many deliveries wait in the spool of a worker that does not run."""
+    with closing(sqlite3.connect(data_dir / "spool.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM deliveries").fetchone()[0])
+
+
+HANGING_AT = """
+CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+CREATE TRIGGER hang BEFORE INSERT ON activities FOR EACH ROW WHEN (NEW.content_id = '1500') EXECUTE FUNCTION hang();
+"""
+
+
+@contextmanager
+def store_hanging_half_way(url: str) -> Iterator[Callable[[], bool]]:
+    """A store that takes what comes before delivery 1,500, and hangs at that one while the block runs; tells whether it hangs already."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(HANGING_AT)
+        connection.execute("SELECT pg_advisory_lock(1)")
+        yield lambda: connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").rowcount > 0
+
+
+def test_a_worker_stopped_while_it_drains_goes_on_after_its_next_start(tmp_path: Path, postgresql_url: str) -> None:
     ledger = Ledger()
     with RunningWorker(tmp_path / "data", postgresql_url) as worker:
-        server.stop()
-        try:
-            with Sender(worker.port, ledger, range(6_000), connections=16) as sender:
+        with store_hanging_half_way(postgresql_url) as hangs:
+            with Sender(worker.port, ledger, range(4_000), connections=16) as sender:
                 sender.join()
-        finally:
-            server.start()
-        while worker.metric("uar_spool_deliveries") > 5_500:
-            time.sleep(0.01)
-        exit_code, seconds = worker.terminate()
-        assert (exit_code, seconds < STOP_LIMIT_S) == (0, True)
+            deadline = time.monotonic() + 60
+            while not hangs():
+                assert time.monotonic() < deadline, worker.log_text()[-2_000:]
+                time.sleep(0.05)
+            exit_code, seconds = worker.terminate()
+            assert (exit_code, seconds < STOP_LIMIT_S) == (0, True)
+            assert 2_000 < spooled(tmp_path / "data") < 4_000
         worker.start()
         worker.wait_drained()
-    assert len(ledger.acked) == 6_000
+    assert len(ledger.acked) == 4_000
     assert_nothing_lost(postgresql_url, ledger)
 
 
