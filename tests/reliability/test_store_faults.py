@@ -30,7 +30,7 @@ from uar.store.database import open_store
 
 RATE = 200.0
 ROUNDS, KILLS_FROM = 20, 18
-SLOWEST_S = 5.0  # then senders give up
+SLOWEST_S = 3.5  # senders give up after 5 s
 
 
 @contextmanager
