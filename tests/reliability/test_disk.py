@@ -241,15 +241,19 @@ def strace() -> str:
     return found
 
 
+def slow_syncs(folder: Path, delay_ms: int) -> tuple[str, ...]:
+    """The command for `attached` that delays every sync to disk; strace writes them down in `folder`."""
+    calls = "fsync,fdatasync"
+    return (strace(), "-f", "-o", str(folder / "calls"), "-e", f"trace={calls}", "-e", f"inject={calls}:delay_enter={delay_ms}ms")
+
+
 @pytest.mark.parametrize(("delay_ms", "status", "buckets"), [(300, 202, ("0.25", "5.0")), (6_000, 503, ("2.5", "5.0"))])
 def test_a_slow_disk_makes_larger_groups_and_at_last_503_in_time(
     tmp_path: Path, delay_ms: int, status: int, buckets: tuple[str, str]
 ) -> None:
     ledger = Ledger()
     with RunningWorker(tmp_path / "data", UNREACHABLE) as worker:
-        calls = "fsync,fdatasync"
-        slow = (strace(), "-f", "-o", str(tmp_path / "calls"), "-e", f"trace={calls}", "-e", f"inject={calls}:delay_enter={delay_ms}ms")
-        with attached(slow, worker.pid):
+        with attached(slow_syncs(tmp_path, delay_ms), worker.pid):
             with Sender(worker.port, ledger, range(64), connections=32) as sender:
                 sender.join()
             assert set(ledger.statuses) == {status}
