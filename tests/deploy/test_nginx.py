@@ -105,7 +105,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
             preexec_fn=ends_with_parent(signal.SIGTERM),
         )
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while socket.socket().connect_ex(("127.0.0.1", port)):
                 assert time.monotonic() < deadline, (folder / "error.log").read_text()
                 time.sleep(0.05)

@@ -64,7 +64,7 @@ class PowerDisk:
 
     def unmount(self) -> None:
         """Takes the file system away, as soon as nobody uses it; what was not written is forgotten."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while subprocess.run(["umount", str(self.folder)], capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline, f"{self.folder} is still in use"
             time.sleep(0.02)

@@ -32,6 +32,7 @@ def asked_together(memo: Memo, slow: Slow, then: object = None) -> list[object]:
     with ThreadPoolExecutor(6) as pool:
         first = pool.submit(memo.answer, "question", slow)
         while not slow.calls:
+            assert not first.done()
             time.sleep(0.001)
         others = [pool.submit(memo.answer, "question", lambda: then) for _ in range(5)]
         time.sleep(0.1)
