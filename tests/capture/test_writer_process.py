@@ -15,11 +15,13 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 import uar.capture.drain
+import uar.capture.writer_process
 from tests.capture.running import RunningWorker, all_sources
 from tests.capture.test_drain import Line, outcomes, page, query
 from tests.capture.test_killed import Ledger, under_load
-from tests.capture.test_spool import wait_for
+from tests.capture.test_spool import LIMIT, wait_for
 from uar.activity import Source
+from uar.capture.spool import Spool
 from uar.capture.spool_file import SpoolBroken
 from uar.capture.writer_process import WriterProcess
 from uar.config import load_settings
@@ -122,6 +124,18 @@ def test_a_writer_that_hangs_in_the_store_is_ended_in_time(tmp_path: Path) -> No
         line.drain.stop(0.5)
         assert has_ended(child)
         assert time.monotonic() - started_at < 3
+
+
+def test_a_store_that_never_answers_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uar.capture.writer_process, "ANSWER_WITHIN_S", 0.3)
+    writer = writer_of(tmp_path, f"sqlite:///{tmp_path / 'uar.db'}")
+    Spool(tmp_path / "spool.db", LIMIT, lambda waiters, is_durable: None).stop(5)
+    opened = writer.open("test", 1)
+    with locked(tmp_path / "uar.db"), pytest.raises(StoreUnavailable, match="ended"):
+        writer.beat(opened.coverage_id, {}, 2)
+    monkeypatch.undo()
+    writer.beat(opened.coverage_id, {}, 3)  # by another one
+    writer.close()
 
 
 def test_a_worker_that_is_killed_leaves_no_writer_behind_even_if_the_store_hangs(tmp_path: Path) -> None:

@@ -100,9 +100,9 @@ class Request:
         return app.held_bytes <= MAX_HELD_BYTES or self.held_bytes <= ORDINARY_BODY
 
     def let_go(self) -> None:
-        """Its body counts no more."""
+        """Its body is needed no more."""
         self._connection.app.held_bytes -= self.held_bytes
-        self.held_bytes = 0
+        self.held_bytes, self.body = 0, b""
 
     def wire(self, answer: Answer, date: bytes) -> bytes:
         """Its answer as it goes over the wire; `date` is a header line."""

@@ -42,6 +42,8 @@ run(int(sys.argv[2]))
 ERRORS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (StoreUnavailable, StoreError, SpoolBroken)}
 WORKERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLOSE_S = 1.0
+# Longer than any transaction of ours but a change of tables. Something between here and the store may take what is sent and never answer.
+ANSWER_WITHIN_S = 600.0
 ORPHAN_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -85,8 +87,11 @@ class WriterProcess:
     def _ask(self, name: str, *arguments: object) -> object:
         if self._process is None:
             self._start()
+        assert self._process is not None
         try:
             self._pipe.send((name, arguments))
+            if name != "open" and not self._pipe.poll(ANSWER_WITHIN_S):
+                self._process.kill()  # what it wrote is rolled back, or comes again and is known
             is_done, answer = self._pipe.recv()
         except (EOFError, OSError):
             raise StoreUnavailable(f"The process that writes into the store ended ({self._bury()}).") from None
