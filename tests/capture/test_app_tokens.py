@@ -50,13 +50,16 @@ def delivered(folder: Path, *deliveries: dict[str, str]) -> tuple[AppTokens, lis
 class Connection:
     """What a request answers through."""
 
+    def __init__(self, app: Worker) -> None:
+        self.app = app
+
     def flush(self) -> None:
         """The test reads the answer from the request."""
 
 
 async def post(app: Worker, headers: dict[str, str]) -> int:
     """The status of one delivery, handed over as the protocol does."""
-    request = Request(Connection())  # type: ignore[arg-type]
+    request = Request(Connection(app))  # type: ignore[arg-type]
     request.method, request.path, request.body = b"POST", "/webhooks/forge", b"{}"
     request.headers = [(name.encode(), value.encode()) for name, value in headers.items()]
     app.begin(request)

@@ -34,7 +34,8 @@ def child_of(pid: int) -> psutil.Process:
     """The writer's process that a worker, or this test, has started."""
 
     def writers() -> list[psutil.Process]:
-        return [child for child in psutil.Process(pid).children() if "writer_process" in " ".join(child.cmdline())]
+        alive = [child for child in psutil.Process(pid).children() if not has_ended(child)]
+        return [child for child in alive if "writer_process" in " ".join(child.cmdline())]
 
     wait_for(lambda: len(writers()) == 1)
     return writers()[0]
