@@ -178,16 +178,19 @@ def test_a_busy_worker_is_left_alone_until_the_store_is_late(cores: float, late_
 
 
 class Backlog:
-    """A writer to which there is no end; each batch takes 20 ms."""
+    """A writer to which there is no end until `is_over`; each batch takes 20 ms."""
 
     def __init__(self, newest_received_at: int) -> None:
         self.batches = 0
+        self.is_over = False
         self._newest_received_at = newest_received_at
 
     def open(self, worker: str, started_at: int) -> Opened:
         return Opened(1, {})
 
-    def bring(self, refused: Counts, at: int) -> Brought:
+    def bring(self, refused: Counts, at: int) -> Brought | None:
+        if self.is_over:
+            return None
         time.sleep(0.02)
         self.batches += 1
         return Brought(1, False, Mark(), self._newest_received_at, {})
@@ -212,6 +215,7 @@ def test_batches_follow_each_other_slowly_in_a_burst(
     line.drain.start()
     wait_for(lambda: backlog.batches >= 2)
     assert (time.monotonic() - began_at > 0.9) is is_resting
+    backlog.is_over = True
     line.stop()
 
 

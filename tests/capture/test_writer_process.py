@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import psutil
 import pytest
 from pysqlite3 import dbapi2 as sqlite
@@ -17,17 +20,84 @@ from pysqlite3 import dbapi2 as sqlite
 import uar.capture.drain
 import uar.capture.writer_process
 from tests.capture.running import RunningWorker, all_sources
+from tests.capture.senders import datacenter_headers
 from tests.capture.test_drain import Line, outcomes, page, query
-from tests.capture.test_killed import Ledger, under_load
 from tests.capture.test_spool import LIMIT, wait_for
 from uar.activity import Source
 from uar.capture.spool import Spool
 from uar.capture.spool_file import SpoolBroken
 from uar.capture.writer_process import WriterProcess
 from uar.config import load_settings
-from uar.store.database import Engine, StoreError, StoreUnavailable, open_store
+from uar.store.database import Engine, StoreError, StoreUnavailable, open_store, read_transaction
 
 COUNT = 3_000
+SENDERS = 8
+
+
+class Ledger:
+    """What was sent and what was acknowledged, by page id."""
+
+    def __init__(self) -> None:
+        self.sent: set[int] = set()
+        self.acknowledged: set[int] = set()
+        self.other_answers: set[int] = set()
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def next_id(self) -> int:
+        """The id of a new delivery."""
+        with self._lock:
+            self._next += 1
+            self.sent.add(self._next)
+            return self._next
+
+    def compare(self, store: Engine) -> None:
+        """Fails on any loss or double, and if nothing was acknowledged at all."""
+        with read_transaction(store) as connection:
+            rows = connection.exec_driver_sql("SELECT content_id, count(*) FROM activity_log GROUP BY content_id").fetchall()
+        stored = {int(row[0]): int(row[1]) for row in rows}
+        assert len(self.acknowledged) > 100
+        assert self.acknowledged - stored.keys() == set(), "acknowledged and lost"
+        assert {number for number, count in stored.items() if count > 1} == set(), "counted twice"
+        assert stored.keys() - self.sent == set()
+        assert self.other_answers <= {503}
+
+
+def send_until(stop: threading.Event, worker: RunningWorker, ledger: Ledger) -> None:
+    """One sender on one connection: a new delivery as soon as the last is answered; what got no answer is sent once more."""
+    unanswered: list[int] = []
+    connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=5)
+    while not stop.is_set():
+        number = unanswered.pop() if unanswered else ledger.next_id()
+        body = orjson.dumps({"timestamp": 1_772_532_000_000 + number, "event": "page_updated", "userKey": "k", "page": {"id": number}})
+        try:
+            connection.request("POST", "/webhooks/datacenter/wiki", body, datacenter_headers(body, request_id=str(number)))
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            unanswered.append(number)
+            connection.close()
+            time.sleep(0.02)
+            continue
+        if answer.status == 202:
+            ledger.acknowledged.add(number)
+        else:
+            ledger.other_answers.add(answer.status)
+    connection.close()
+
+
+def under_load(worker: RunningWorker, ledger: Ledger, seconds: float, number: signal.Signals) -> int:
+    """Sends from all sides, then ends the worker in the midst of it; its exit code."""
+    stop = threading.Event()
+    senders = [threading.Thread(target=send_until, args=(stop, worker, ledger)) for _ in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    time.sleep(seconds)
+    code = worker.stop(number)
+    stop.set()
+    for sender in senders:
+        sender.join()
+    return code
 
 
 def child_of(pid: int) -> psutil.Process:

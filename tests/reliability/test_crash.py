@@ -20,7 +20,7 @@ from tests.reliability.running import STOP_LIMIT_S, RunningWorker
 from tests.reliability.sender import Ledger, Sender, datacenter_request, send_until_acked
 from tests.reliability.verdict import assert_nothing_lost
 
-KILLS = 5  # `python -m tests.reliability.soak` does many more
+KILLS = 4  # `python -m tests.reliability.soak` does many more
 RATE = 400.0
 READY_LIMIT_S = 5.0
 
