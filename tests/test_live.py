@@ -18,7 +18,7 @@ from uar.store.database import Engine, write_transaction
 from uar.store.directory import Person, save_people
 from uar.store.reads import activity_columns, find_site
 from uar.store.retention import prune
-from uar.store.writes import bump_generation, ensure_site, record_activities, start_coverage
+from uar.store.writes import bump_generation, ensure_site, record_activities, renew_generation, start_coverage
 
 NOON = 1_772_000_100_000
 QUARTER = 900_000
@@ -305,6 +305,18 @@ def test_a_quiet_refresh_keeps_when_the_last_event_arrived(store: Engine) -> Non
     received_at = live.refresh().last_received_at
     record(store, *range(20), site="other")
     assert live.refresh().last_received_at == received_at == NOON + 4 * 700_000 + 5
+
+
+def test_a_restored_store_is_another_one_to_a_mirror_that_runs(store: Engine) -> None:
+    record(store, 1, 2)
+    live = LiveMirror(store, site_id(store), 0, None)
+    before = live.refresh().generation
+    with write_transaction(store) as connection:
+        renew_generation(connection, 1_795_500_000_000)
+    assert live.refresh().generation == 1_795_500_000_000 != before
+    with write_transaction(store) as connection:
+        bump_generation(connection)
+    assert live.refresh().generation == 1_795_500_000_001
 
 
 def test_a_cache_of_an_older_generation_is_neither_believed_nor_kept(store: Engine, tmp_path: Path) -> None:

@@ -80,9 +80,15 @@ def test_a_store_that_hangs_is_noticed_by_no_sender(tmp_path: Path, server: Post
             server.thaw()
 
 
-def test_a_slow_store_makes_no_answer_slow(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+@contextmanager
+def proxied(server: PostgresServer, url: str) -> Iterator[tuple[Proxy, str]]:
+    """A network between worker and store that does as it is told, and the address of the store through it."""
     with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+        yield proxy, url.replace(f":{server.port}/", f":{proxy.port}/")
+
+
+def test_a_slow_store_makes_no_answer_slow(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
+    with proxied(server, postgresql_url) as (proxy, through):
         with under_load(tmp_path, through, postgresql_url) as (worker, ledger):
             proxy.delay_s = 0.2
             time.sleep(3.0)
@@ -94,8 +100,7 @@ def test_a_slow_store_makes_no_answer_slow(tmp_path: Path, server: PostgresServe
 def test_a_connection_cut_in_the_middle_of_a_commit_neither_loses_nor_doubles(
     tmp_path: Path, server: PostgresServer, postgresql_url: str
 ) -> None:
-    with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+    with proxied(server, postgresql_url) as (proxy, through):
         with under_load(tmp_path, through, postgresql_url):
             proxy.cut_answer_to = b"COMMIT"
             deadline = time.monotonic() + 60
@@ -106,32 +111,27 @@ def test_a_connection_cut_in_the_middle_of_a_commit_neither_loses_nor_doubles(
 
 
 def test_a_network_that_breaks_and_refuses_is_noticed_by_no_sender(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
-    with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
-        with under_load(tmp_path, through, postgresql_url):
-            proxy.is_refusing = True
-            proxy.cut_all()
-            time.sleep(2.0)
-            proxy.is_refusing = False
+    with proxied(server, postgresql_url) as (proxy, through), under_load(tmp_path, through, postgresql_url):
+        proxy.is_refusing = True
+        proxy.cut_all()
+        time.sleep(2.0)
+        proxy.is_refusing = False
 
 
 def test_a_black_hole_between_worker_and_store_is_noticed_by_no_sender(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
-    with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
-        with under_load(tmp_path, through, postgresql_url) as (worker, _):
-            proxy.is_frozen = True  # what is under way hangs
-            time.sleep(1.0)
-            assert worker.metric("uar_spool_deliveries") > RATE / 2
-            proxy.cut_all()  # and now every new connection
-            time.sleep(1.5)
-            assert worker.readiness() == (200, b"degraded: the store cannot be used\n")
-            assert worker.metric("uar_spool_deliveries") > RATE
-            proxy.is_frozen = False
+    with proxied(server, postgresql_url) as (proxy, through), under_load(tmp_path, through, postgresql_url) as (worker, _):
+        proxy.is_frozen = True  # what is under way hangs
+        time.sleep(1.0)
+        assert worker.metric("uar_spool_deliveries") > RATE / 2
+        proxy.cut_all()  # and now every new connection
+        time.sleep(1.5)
+        assert worker.readiness() == (200, b"degraded: the store cannot be used\n")
+        assert worker.metric("uar_spool_deliveries") > RATE
+        proxy.is_frozen = False
 
 
 def test_a_line_of_one_kilobyte_a_second_makes_no_answer_slow(tmp_path: Path, server: PostgresServer, postgresql_url: str) -> None:
-    with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+    with proxied(server, postgresql_url) as (proxy, through):
         with under_load(tmp_path, through, postgresql_url) as (worker, ledger):
             proxy.bytes_per_s = 1_000
             time.sleep(1.5)
@@ -144,8 +144,7 @@ def test_many_failures_leave_no_thread_file_or_connection_behind(
     tmp_path: Path, server: PostgresServer, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uar.capture.drain, "FIRST_RETRY_S", 0.02)
-    with Proxy("127.0.0.1", server.port) as proxy:
-        through = postgresql_url.replace(f":{server.port}/", f":{proxy.port}/")
+    with proxied(server, postgresql_url) as (proxy, through):
         settings = load_settings({"UAR_DATA_DIR": str(tmp_path), "UAR_DATABASE_URL": through}, tmp_path)
         line = Line(tmp_path, WriterProcess(settings))
         line.drain.start()

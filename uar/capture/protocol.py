@@ -29,7 +29,7 @@ MAX_PIPELINED = 100
 # Whoever sends a body may be a stranger until it is whole. All bodies of unanswered requests together may take so much; what an ordinary
 # delivery has always passes, so that strangers with large ones keep nobody out.
 MAX_HELD_BYTES = 64 * 1024 * 1024
-ORDINARY_BODY = 16 * 1024
+ORDINARY_BYTES = 16 * 1024
 MESSAGE_DEADLINE_S = 5.0
 IDLE_LIMIT_S = 65.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -97,7 +97,7 @@ class Request:
         app = self._connection.app
         self.held_bytes += more
         app.held_bytes += more
-        return app.held_bytes <= MAX_HELD_BYTES or self.held_bytes <= ORDINARY_BODY
+        return app.held_bytes <= MAX_HELD_BYTES or self.held_bytes <= ORDINARY_BYTES
 
     def let_go(self) -> None:
         """Its body is needed no more."""

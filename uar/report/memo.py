@@ -13,6 +13,19 @@ T = TypeVar("T")
 MOST_ANSWERS = 256
 
 
+class Same:
+    """A frame as part of a question: equal to itself only."""
+
+    def __init__(self, frame: object) -> None:
+        self._frame = frame
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other._frame is self._frame
+
+    def __hash__(self) -> int:
+        return id(self._frame)
+
+
 class Memo:
     """The last answers by question, for any number of threads. The oldest one gives way."""
 

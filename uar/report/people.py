@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from uar.activity import ActivityType
 from uar.report.blocks import QUARTERS_PER_BLOCK, TYPES, Int64
 from uar.report.counting import UNKNOWN_PERSON, chosen_types, counted_people, day_groups, days_in_range, events_by_person, seen
+from uar.report.memo import Same
 from uar.report.mirror import Mirror
 from uar.report.selection import Selection
 from uar.report.status import Rules, Status, status_of
@@ -64,19 +65,6 @@ def people_table(
     selection = replace(selection, left_out=frozenset())
     question = ("people table", selection, rules, working_days, unknown, Same(people), Same(groups))
     return mirror.tables.answer(question, lambda: _table(mirror, people, selection, rules, groups, working_days, unknown)).copy(deep=False)
-
-
-class Same:
-    """A frame as part of a question: equal to itself only."""
-
-    def __init__(self, frame: object) -> None:
-        self._frame = frame
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other._frame is self._frame
-
-    def __hash__(self) -> int:
-        return id(self._frame)
 
 
 def _table(

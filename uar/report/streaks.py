@@ -73,7 +73,7 @@ def kpis(
 ) -> Kpis:
     """The numbers of a `calendar` (its columns `day` and `events`; days ascending, without holes).
 
-    `recorded_from` is the local date on which recording began: earlier days are not in the denominator. Days after the end of the
+    `recorded_from` is the first local date that is known: earlier days, and those after `today`, count nowhere. Days after the end of the
     calendar count as quiet, so the current streak is 0 once the range ends before yesterday.
     """
     active = calendar["events"].to_numpy() > 0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Text, cast, delete, func, select, text, update
+from sqlalchemy import BigInteger, Connection, Text, cast, delete, func, select, text, update
 
 from uar.activity import Activity, Source, identity
 from uar.store import names
@@ -176,7 +176,7 @@ def forget_quarantined(connection: Connection, ids: Iterable[int]) -> None:
 
 def bump_generation(connection: Connection) -> None:
     """Tell every mirror that rows it may hold were changed or removed: it reloads."""
-    number = cast(cast(meta.c.value, Integer) + 1, Text)
+    number = cast(cast(meta.c.value, BigInteger) + 1, Text)
     connection.execute(update(meta).where(meta.c.name == "generation").values(value=number))
 
 

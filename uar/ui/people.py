@@ -17,8 +17,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from uar.report.memo import Memo
-from uar.report.people import LINE_BLOCKS, LINE_DAYS, Same, by_name, group_names, newest_first, people_table
+from uar.report.memo import Memo, Same
+from uar.report.people import LINE_BLOCKS, LINE_DAYS, by_name, group_names, newest_first, people_table
 from uar.report.status import Rules, Status
 from uar.report.streaks import WorkingDays
 from uar.store.database import StoreError, StoreUnavailable, read_transaction
